@@ -1,0 +1,1 @@
+"""The embedded backend: OTLP intake, SQLite store, JSON API and one page."""

@@ -1,0 +1,1 @@
+"""From a worker to the exporter: length-prefixed msgpack frames over a Unix socket."""

@@ -1,0 +1,1 @@
+"""One module a subcommand; the only room that prints for people or exits."""

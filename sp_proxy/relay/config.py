@@ -1,0 +1,49 @@
+"""What the supervisor tells a relay worker when it starts it: plain data, so a worker never imports the settings."""
+
+from typing import Literal
+
+from msgspec import Struct, msgpack
+
+from sp_proxy.core.exchange import Direction
+from sp_proxy.core.rules import PolicyConfig
+
+
+class ListenerConfig(Struct, frozen=True, array_like=True):
+    """One inherited listening socket."""
+
+    fd: int
+    direction: Direction
+    upstream_host: str = ""
+    """Fixed upstream; empty for a transparent listener, which asks the kernel for the original destination."""
+    upstream_port: int = 0
+
+
+class HeaderConfig(Struct, frozen=True, array_like=True):
+    """The headers of contract section 3."""
+
+    service_name: str
+    """Detected name; empty when only the request's own header is left, then ``unknown-service``."""
+    compat_headers: bool = True
+    debug_headers: tuple[tuple[str, str], ...] = ()
+    """Names and values of the ``x-debug-*`` headers to add; empty unless switched on."""
+
+
+class WorkerConfig(Struct, frozen=True, array_like=True):
+    """All that a relay worker knows."""
+
+    worker_id: int
+    channel_fd: int
+    """Connected Unix stream socket; frames are written to it, and its end of file means: the supervisor is gone."""
+    listeners: tuple[ListenerConfig, ...]
+    headers: HeaderConfig
+    policy: PolicyConfig
+    strict: Literal["raw", "reject"] = "raw"
+    detect_timeout: float = 0.2
+    max_body_size: int = 65536
+    max_head_size: int = 65536
+    buffer_size: int = 262144
+    grace_period: float = 30.0
+
+
+encode_config = msgpack.Encoder().encode
+decode_config = msgpack.Decoder(WorkerConfig).decode

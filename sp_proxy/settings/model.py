@@ -1,0 +1,273 @@
+"""Every setting: its name, unit, default and meaning. The contract's keys first, then our own sections.
+
+The description of a field is its documentation: ``docs/configuration.md`` is generated from here. Durations and sizes
+carry their unit in the value (``200ms``, ``64KiB``; a bare number means seconds, or bytes). Keys keep the spelling of
+the filter's ``pluginConfig`` where they come from it, camel case included.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from sp_proxy.settings.types import Address, Duration, Size
+
+
+class Section(BaseModel):
+    """A mapping in the configuration in which unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=True)
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"a regular expression ({error})") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
+"""A regular expression which compiles; it is searched anywhere, not anchored."""
+
+
+# ---- contract, section 1
+
+
+class ServerRule(Section):
+    """Selects inbound exchanges. All given parts must match."""
+
+    path: Pattern | None = Field(None, description="Regular expression searched in the request target.")
+    host: Pattern | None = Field(None, description="Regular expression searched in the authority.")
+    paths: list[Pattern] = Field([], description="Alternatives to `path`; one of them must match.")
+    methods: list[str] = Field([], description="Request methods; none means all.")
+    exclude: bool = Field(False, description="A match is not collected, whatever other rules say.")
+
+
+class ClientRule(Section):
+    """Selects outbound exchanges. All given parts must match."""
+
+    host: Pattern | None = Field(None, description="Regular expression searched in the authority.")
+    paths: list[Pattern] = Field([], description="Regular expressions searched in the request target; one must match.")
+    methods: list[str] = Field([], description="Request methods; none means all.")
+    exclude: bool = Field(False, description="A match is not collected, whatever other rules say.")
+
+
+class HttpRules(Section):
+    """Collection rules for HTTP. None at all: everything is collected. For one direction only: only that one."""
+
+    server: list[ServerRule] = Field([], description="Rules for inbound exchanges, alternatives.")
+    client: list[ClientRule] = Field([], description="Rules for outbound exchanges, alternatives.")
+
+
+class CollectionRules(Section):
+    """What to collect."""
+
+    http: HttpRules = Field(HttpRules(), description="Rules for HTTP.")
+
+
+OTLP_PATHS = (
+    "/v1/traces",
+    "/api/traces",
+    "/v1/metrics",
+    "/api/metrics",
+    "/v1/logs",
+    "/api/logs",
+    "/otlp/v1/traces",
+    "/otlp/v1/metrics",
+    "/otlp/v1/logs",
+)
+
+
+class ExemptionRule(Section):
+    """Never collected, whatever the collection rules say. A missing part matches everything but `pathPatterns`,
+    which then means the OTLP paths.
+    """
+
+    hostPatterns: list[Pattern] = Field([], description="Regular expressions searched in the authority.")  # noqa: N815
+    pathPatterns: list[Pattern] = Field(  # noqa: N815
+        list(OTLP_PATHS), description="Regular expressions searched in the request target."
+    )
+
+
+_DIRECTIONS = {"server": "server", "inbound": "server", "client": "client", "outbound": "client", "both": "both"}
+
+
+def _direction(value: Any) -> Any:
+    if value is None or value == "":
+        return "both"
+    return _DIRECTIONS.get(value, value) if isinstance(value, str) else value
+
+
+# ---- our own sections
+
+
+class ForwardListener(Section):
+    """A listener with a fixed upstream, for use without redirect rules: a reverse proxy."""
+
+    listen: Address = Field(description="PORT or HOST:PORT.")
+    upstream: Address = Field(description="HOST:PORT of the application.")
+    direction: Literal["inbound", "outbound"] = Field("inbound", description="Direction of its exchanges.")
+
+
+def _address_or_off(value: Any) -> Any:
+    return None if value in (False, "off", 0) and not isinstance(value, float) else value
+
+
+OptionalAddress = Annotated[Address | None, BeforeValidator(_address_or_off)]
+"""An address, or ``off``."""
+
+
+class Listen(Section):
+    """Where traffic arrives. A port alone means all addresses of both IP versions."""
+
+    inbound: OptionalAddress = Field(Address("", 16006), description="Redirected inbound traffic; `off` for none.")
+    outbound: OptionalAddress = Field(Address("", 16001), description="Redirected outbound traffic; `off` for none.")
+    forward: list[ForwardListener] = Field([], description="Listeners with a fixed upstream.")
+
+
+class Capture(Section):
+    """What is never captured, and how much of what is."""
+
+    enabled: bool = Field(True, description="`false`: forward and inject only.")
+    max_body_size: Size = Field(65536, description="Bytes of a body that are kept, each side. True sizes always are.")
+    skip_static: bool = Field(True, description="Skip static resources (by extension and response content type).")
+    skip_prefetch: bool = Field(True, description="Skip framework prefetches (Next.js and the like).")
+    skip_ingress_gateway: bool = Field(
+        True, description="Leave requests from Istio's ingress gateway alone: not captured, no headers added."
+    )
+
+
+class Relay(Section):
+    """The relay workers."""
+
+    workers: int = Field(1, ge=1, le=64, description="Worker processes.")
+    max_head_size: Size = Field(65536, ge=8192, description="A longer request or response head makes a connection raw.")
+    buffer_size: Size = Field(
+        262144, ge=4096, description="Bytes waiting for a slow receiver before its sender is made to wait."
+    )
+
+
+class Batch(Section):
+    """When a batch is closed: at the first of these."""
+
+    max_records: int = Field(512, ge=1, description="Records in a batch.")
+    max_size: Size = Field(4 << 20, description="Bytes of captured content in a batch.")
+    flush_timeout: Duration = Field(1.0, description="Age of the oldest record.")
+
+
+class Queue(Section):
+    """The sending queue in memory. Full: the newest batch is dropped and counted."""
+
+    max_records: int = Field(50_000, ge=1, description="Records waiting for upload.")
+    max_size: Size = Field(64 << 20, description="Bytes of encoded payloads waiting for upload.")
+
+
+class Retry(Section):
+    """Exponential backoff with jitter, for what OTLP/HTTP calls retryable (words of the OpenTelemetry Collector)."""
+
+    initial_interval: Duration = Field(1.0, description="Wait before the first retry.")
+    max_interval: Duration = Field(30.0, description="Upper limit of the wait.")
+    multiplier: float = Field(1.5, ge=1.0, description="Growth of the wait.")
+    randomization_factor: float = Field(0.5, ge=0.0, le=1.0, description="Jitter, as a part of the wait.")
+    max_elapsed_time: Duration = Field(300.0, description="A batch is dropped after this long; 0 means never.")
+
+
+class Upload(Section):
+    """Requests to the backend."""
+
+    concurrency: int = Field(4, ge=1, le=256, description="Uploads side by side.")
+    compression: Literal["gzip", "none"] = Field("gzip", description="`content-encoding` of the payload.")
+    connect_timeout: Duration = Field(5.0, gt=0, description="Limit for connecting.")
+    write_timeout: Duration = Field(10.0, gt=0, description="Limit for one write.")
+    read_timeout: Duration = Field(10.0, gt=0, description="Limit for one read of the answer.")
+    timeout: Duration = Field(30.0, gt=0, description="Limit for a whole attempt.")
+
+
+class Admin(Section):
+    """Health, readiness, metrics, settings in force, drain."""
+
+    enabled: bool = Field(True, description="Run the admin server.")
+    listen: Address = Field(Address("127.0.0.1", 16021), description="PORT or HOST:PORT.")
+
+
+class Backend(Section):
+    """The embedded backend: OTLP intake, SQLite store, JSON API and a page."""
+
+    enabled: bool = Field(False, description="Run it beside the daemon, and send there unless `sp_backend_url` is set.")
+    listen: Address = Field(Address("127.0.0.1", 4318), description="PORT or HOST:PORT.")
+    database: str = Field("sp_proxy.sqlite3", description="File of the store; `:memory:` for none.")
+    max_request_size: Size = Field(64 << 20, description="Largest OTLP request accepted, decompressed.")
+
+
+class Shutdown(Section):
+    """SIGTERM: stop accepting, let exchanges finish, flush, exit."""
+
+    grace_period: Duration = Field(30.0, description="Time for exchanges in flight to finish.")
+    flush_timeout: Duration = Field(5.0, description="Time for the exporter to deliver what waits, after that.")
+
+
+class Log(Section):
+    """Logs go to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level written.")
+    format: Literal["auto", "json", "console"] = Field("auto", description="`auto`: console on a terminal, else JSON.")
+
+
+class Netfilter(Section):
+    """Redirect rules, as `sp-proxy netfilter` writes them."""
+
+    writer: Literal["auto", "nft", "iptables"] = Field("auto", description="Which tool to use; `auto`: nft if it works.")
+    user: str = Field("1338", description="User name or id of the daemon: its own connections are bypassed.")
+    inbound_include_ports: list[int] = Field([], description="Redirect only these destination ports; none means all.")
+    inbound_exclude_ports: list[int] = Field([], description="Bypassed destination ports.")
+    inbound_exclude_cidrs: list[str] = Field([], description="Bypassed source networks.")
+    outbound_include_ports: list[int] = Field([], description="Redirect only these destination ports; none means all.")
+    outbound_exclude_ports: list[int] = Field([], description="Bypassed destination ports.")
+    outbound_include_cidrs: list[str] = Field([], description="Redirect only these destination networks; none: all.")
+    outbound_exclude_cidrs: list[str] = Field([], description="Bypassed destination networks.")
+    outbound_exclude_users: list[str] = Field([], description="Users whose own connections are bypassed, beside `user`.")
+
+
+class SettingsModel(Section):
+    """The whole configuration."""
+
+    sp_backend_url: str = Field(
+        "https://o.softprobe.ai", description="Where batches go: `POST {url}/v1/traces`.", pattern=r"^https?://[^/\s]+"
+    )
+    public_key: SecretStr = Field(
+        SecretStr(""), description="Tenant identity, sent as `x-public-key`. Required unless the backend is loopback."
+    )
+    service_name: str = Field(
+        "default-service", description="Fixed service name; empty or `default-service` means: detect."
+    )
+    traffic_direction: Annotated[Literal["server", "client", "both"], BeforeValidator(_direction)] = Field(
+        "both", description="Collect `server` (`inbound`), `client` (`outbound`) exchanges, or `both`."
+    )
+    collectionRules: CollectionRules = Field(CollectionRules(), description="What to collect.")  # noqa: N815
+    exemptionRules: list[ExemptionRule] = Field(  # noqa: N815
+        [ExemptionRule()], description="What never to collect; `[]` switches exemptions off."
+    )
+
+    listen: Listen = Field(Listen(), description="Where traffic arrives.")
+    strict: Literal["raw", "reject"] = Field(
+        "raw", description="Ambiguous HTTP/1 is forwarded untouched (`raw`) or answered 400 and closed (`reject`)."
+    )
+    detect_timeout: Duration = Field(
+        0.2, description="Bytes that do not decide what a connection speaks are held no longer than this."
+    )
+    compat_headers: bool = Field(True, description="Also inject `x-service-name` and `x-current-service`.")
+    debug_headers: bool = Field(False, description="Also inject the `x-debug-*` headers (host, pod, namespace, account).")
+    resource_type: str = Field("sp-envoy-proxy", description="Resource attribute `sp.resource.type`.")
+    tags: dict[str, str] = Field({}, description="Custom tags: resource attributes of every batch.")
+    capture: Capture = Field(Capture(), description="What is captured.")
+    relay: Relay = Field(Relay(), description="Relay workers.")
+    batch: Batch = Field(Batch(), description="Batching.")
+    queue: Queue = Field(Queue(), description="Sending queue.")
+    retry: Retry = Field(Retry(), description="Retries.")
+    upload: Upload = Field(Upload(), description="Uploads.")
+    admin: Admin = Field(Admin(), description="Admin server.")
+    backend: Backend = Field(Backend(), description="Embedded backend.")
+    shutdown: Shutdown = Field(Shutdown(), description="Shutdown.")
+    log: Log = Field(Log(), description="Logs.")
+    netfilter: Netfilter = Field(Netfilter(), description="Redirect rules.")

@@ -1,0 +1,1 @@
+"""The trio parent process: listeners, workers, exporter, signals, shutdown."""
