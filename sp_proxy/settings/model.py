@@ -84,8 +84,8 @@ class ExemptionRule(Section):
     which then means the OTLP paths.
     """
 
-    hostPatterns: list[Pattern] = Field([], description="Regular expressions searched in the authority.")  # noqa: N815
-    pathPatterns: list[Pattern] = Field(  # noqa: N815
+    hostPatterns: list[Pattern] = Field([], description="Regular expressions searched in the authority.")
+    pathPatterns: list[Pattern] = Field(
         list(OTLP_PATHS), description="Regular expressions searched in the request target."
     )
 
@@ -217,7 +217,9 @@ class Log(Section):
 class Netfilter(Section):
     """Redirect rules, as `sp-proxy netfilter` writes them."""
 
-    writer: Literal["auto", "nft", "iptables"] = Field("auto", description="Which tool to use; `auto`: nft if it works.")
+    writer: Literal["auto", "nft", "iptables"] = Field(
+        "auto", description="Which tool to use; `auto`: nft if it works."
+    )
     user: str = Field("1338", description="User name or id of the daemon: its own connections are bypassed.")
     inbound_include_ports: list[int] = Field([], description="Redirect only these destination ports; none means all.")
     inbound_exclude_ports: list[int] = Field([], description="Bypassed destination ports.")
@@ -226,7 +228,9 @@ class Netfilter(Section):
     outbound_exclude_ports: list[int] = Field([], description="Bypassed destination ports.")
     outbound_include_cidrs: list[str] = Field([], description="Redirect only these destination networks; none: all.")
     outbound_exclude_cidrs: list[str] = Field([], description="Bypassed destination networks.")
-    outbound_exclude_users: list[str] = Field([], description="Users whose own connections are bypassed, beside `user`.")
+    outbound_exclude_users: list[str] = Field(
+        [], description="Users whose own connections are bypassed, beside `user`."
+    )
 
 
 class SettingsModel(Section):
@@ -244,8 +248,8 @@ class SettingsModel(Section):
     traffic_direction: Annotated[Literal["server", "client", "both"], BeforeValidator(_direction)] = Field(
         "both", description="Collect `server` (`inbound`), `client` (`outbound`) exchanges, or `both`."
     )
-    collectionRules: CollectionRules = Field(CollectionRules(), description="What to collect.")  # noqa: N815
-    exemptionRules: list[ExemptionRule] = Field(  # noqa: N815
+    collectionRules: CollectionRules = Field(CollectionRules(), description="What to collect.")
+    exemptionRules: list[ExemptionRule] = Field(
         [ExemptionRule()], description="What never to collect; `[]` switches exemptions off."
     )
 
@@ -257,7 +261,9 @@ class SettingsModel(Section):
         0.2, description="Bytes that do not decide what a connection speaks are held no longer than this."
     )
     compat_headers: bool = Field(True, description="Also inject `x-service-name` and `x-current-service`.")
-    debug_headers: bool = Field(False, description="Also inject the `x-debug-*` headers (host, pod, namespace, account).")
+    debug_headers: bool = Field(
+        False, description="Also inject the `x-debug-*` headers (host, pod, namespace, account)."
+    )
     resource_type: str = Field("sp-envoy-proxy", description="Resource attribute `sp.resource.type`.")
     tags: dict[str, str] = Field({}, description="Custom tags: resource attributes of every batch.")
     capture: Capture = Field(Capture(), description="What is captured.")
