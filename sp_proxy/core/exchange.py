@@ -1,7 +1,7 @@
-"""The record of one exchange: the value that crosses the channel from a worker to the exporter.
+r"""The record of one exchange: the value that crosses the channel from a worker to the exporter.
 
 A worker puts raw bytes in and parses as little as it can; the exporter, off the traffic's path, makes a span of
-them (``core/spans.py``). Field blocks of every protocol version have one shape, ``b"Name: value\\r\\n"`` lines.
+them (``core/spans.py``). Field blocks of every protocol version have one shape, ``b"Name: value\r\n"`` lines.
 """
 
 from enum import StrEnum
