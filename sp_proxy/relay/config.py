@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct, msgpack
 
 from sp_proxy.core.exchange import Direction
+from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig
 
 
@@ -16,16 +17,6 @@ class ListenerConfig(Struct, frozen=True, array_like=True):
     upstream_host: str = ""
     """Fixed upstream; empty for a transparent listener, which asks the kernel for the original destination."""
     upstream_port: int = 0
-
-
-class HeaderConfig(Struct, frozen=True, array_like=True):
-    """The headers of contract section 3."""
-
-    service_name: str
-    """Detected name; empty when only the request's own header is left, then ``unknown-service``."""
-    compat_headers: bool = True
-    debug_headers: tuple[tuple[str, str], ...] = ()
-    """Names and values of the ``x-debug-*`` headers to add; empty unless switched on."""
 
 
 class WorkerConfig(Struct, frozen=True, array_like=True):
