@@ -5,30 +5,35 @@ carry their unit in the value (``200ms``, ``64KiB``; a bare number means seconds
 the filter's ``pluginConfig`` where they come from it, camel case included.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from sp_proxy.settings.types import Address, Duration, Size
+from sp_proxy.settings.types import (
+    Address,
+    AnyCase,
+    Duration,
+    Integer,
+    Key,
+    Line,
+    Method,
+    Network,
+    Number,
+    OptionalAddress,
+    Pattern,
+    Port,
+    Size,
+    TagName,
+    Upstream,
+    Url,
+    User,
+)
 
 
 class Section(BaseModel):
     """A mapping in the configuration in which unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=True)
-
-
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"a regular expression ({error})") from error
-    return pattern
-
-
-Pattern = Annotated[str, AfterValidator(_compiles)]
-"""A regular expression which compiles; it is searched anywhere, not anchored."""
 
 
 # ---- contract, section 1
@@ -40,7 +45,7 @@ class ServerRule(Section):
     path: Pattern | None = Field(None, description="Regular expression searched in the request target.")
     host: Pattern | None = Field(None, description="Regular expression searched in the authority.")
     paths: list[Pattern] = Field([], description="Alternatives to `path`; one of them must match.")
-    methods: list[str] = Field([], description="Request methods; none means all.")
+    methods: list[Method] = Field([], description="Request methods; none means all.")
     exclude: bool = Field(False, description="A match is not collected, whatever other rules say.")
 
 
@@ -49,7 +54,7 @@ class ClientRule(Section):
 
     host: Pattern | None = Field(None, description="Regular expression searched in the authority.")
     paths: list[Pattern] = Field([], description="Regular expressions searched in the request target; one must match.")
-    methods: list[str] = Field([], description="Request methods; none means all.")
+    methods: list[Method] = Field([], description="Request methods; none means all.")
     exclude: bool = Field(False, description="A match is not collected, whatever other rules say.")
 
 
@@ -96,7 +101,9 @@ _DIRECTIONS = {"server": "server", "inbound": "server", "client": "client", "out
 def _direction(value: Any) -> Any:
     if value is None or value == "":
         return "both"
-    return _DIRECTIONS.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, str) or value not in _DIRECTIONS:
+        raise ValueError("server (or inbound), client (or outbound), or both")
+    return _DIRECTIONS[value]
 
 
 # ---- our own sections
@@ -106,16 +113,8 @@ class ForwardListener(Section):
     """A listener with a fixed upstream, for use without redirect rules: a reverse proxy."""
 
     listen: Address = Field(description="PORT or HOST:PORT.")
-    upstream: Address = Field(description="HOST:PORT of the application.")
+    upstream: Upstream = Field(description="HOST:PORT of the application.")
     direction: Literal["inbound", "outbound"] = Field("inbound", description="Direction of its exchanges.")
-
-
-def _address_or_off(value: Any) -> Any:
-    return None if value in (False, "off", 0) and not isinstance(value, float) else value
-
-
-OptionalAddress = Annotated[Address | None, BeforeValidator(_address_or_off)]
-"""An address, or ``off``."""
 
 
 class Listen(Section):
@@ -130,7 +129,9 @@ class Capture(Section):
     """What is never captured, and how much of what is."""
 
     enabled: bool = Field(True, description="`false`: forward and inject only.")
-    max_body_size: Size = Field(65536, description="Bytes of a body that are kept, each side. True sizes always are.")
+    max_body_size: Size = Field(
+        65536, le=16 << 20, description="Bytes of a body that are kept, each side. True sizes always are."
+    )
     skip_static: bool = Field(True, description="Skip static resources (by extension and response content type).")
     skip_prefetch: bool = Field(True, description="Skip framework prefetches (Next.js and the like).")
     skip_ingress_gateway: bool = Field(
@@ -141,7 +142,7 @@ class Capture(Section):
 class Relay(Section):
     """The relay workers."""
 
-    workers: int = Field(1, ge=1, le=64, description="Worker processes.")
+    workers: Integer = Field(1, ge=1, le=64, description="Worker processes.")
     max_head_size: Size = Field(65536, ge=8192, description="A longer request or response head makes a connection raw.")
     buffer_size: Size = Field(
         262144, ge=4096, description="Bytes waiting for a slow receiver before its sender is made to wait."
@@ -151,7 +152,7 @@ class Relay(Section):
 class Batch(Section):
     """When a batch is closed: at the first of these."""
 
-    max_records: int = Field(512, ge=1, description="Records in a batch.")
+    max_records: Integer = Field(512, ge=1, description="Records in a batch.")
     max_size: Size = Field(4 << 20, description="Bytes of captured content in a batch.")
     flush_timeout: Duration = Field(1.0, description="Age of the oldest record.")
 
@@ -159,7 +160,7 @@ class Batch(Section):
 class Queue(Section):
     """The sending queue in memory. Full: the newest batch is dropped and counted."""
 
-    max_records: int = Field(50_000, ge=1, description="Records waiting for upload.")
+    max_records: Integer = Field(50_000, ge=1, description="Records waiting for upload.")
     max_size: Size = Field(64 << 20, description="Bytes of encoded payloads waiting for upload.")
 
 
@@ -168,15 +169,15 @@ class Retry(Section):
 
     initial_interval: Duration = Field(1.0, description="Wait before the first retry.")
     max_interval: Duration = Field(30.0, description="Upper limit of the wait.")
-    multiplier: float = Field(1.5, ge=1.0, description="Growth of the wait.")
-    randomization_factor: float = Field(0.5, ge=0.0, le=1.0, description="Jitter, as a part of the wait.")
+    multiplier: Number = Field(1.5, ge=1.0, description="Growth of the wait.")
+    randomization_factor: Number = Field(0.5, ge=0.0, le=1.0, description="Jitter, as a part of the wait.")
     max_elapsed_time: Duration = Field(300.0, description="A batch is dropped after this long; 0 means never.")
 
 
 class Upload(Section):
     """Requests to the backend."""
 
-    concurrency: int = Field(4, ge=1, le=256, description="Uploads side by side.")
+    concurrency: Integer = Field(4, ge=1, le=256, description="Uploads side by side.")
     compression: Literal["gzip", "none"] = Field("gzip", description="`content-encoding` of the payload.")
     connect_timeout: Duration = Field(5.0, gt=0, description="Limit for connecting.")
     write_timeout: Duration = Field(10.0, gt=0, description="Limit for one write.")
@@ -196,7 +197,7 @@ class Backend(Section):
 
     enabled: bool = Field(False, description="Run it beside the daemon, and send there unless `sp_backend_url` is set.")
     listen: Address = Field(Address("127.0.0.1", 4318), description="PORT or HOST:PORT.")
-    database: str = Field("sp_proxy.sqlite3", description="File of the store; `:memory:` for none.")
+    database: str = Field("sp_proxy.sqlite3", min_length=1, description="File of the store; `:memory:` for none.")
     max_request_size: Size = Field(64 << 20, description="Largest OTLP request accepted, decompressed.")
 
 
@@ -210,25 +211,36 @@ class Shutdown(Section):
 class Log(Section):
     """Logs go to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level written.")
+    level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
+        "info", description="Least severe level written."
+    )
     format: Literal["auto", "json", "console"] = Field("auto", description="`auto`: console on a terminal, else JSON.")
 
 
 class Netfilter(Section):
     """Redirect rules, as `sp-proxy netfilter` writes them."""
 
-    writer: Literal["auto", "nft", "iptables"] = Field(
-        "auto", description="Which tool to use; `auto`: nft if it works."
+    mode: Literal["standalone", "inbound-only", "outbound-only"] = Field(
+        "standalone",
+        description="Which traffic is redirected. `standalone`: both directions, but for a listener that is `off`.",
     )
-    user: str = Field("1338", description="User name or id of the daemon: its own connections are bypassed.")
-    inbound_include_ports: list[int] = Field([], description="Redirect only these destination ports; none means all.")
-    inbound_exclude_ports: list[int] = Field([], description="Bypassed destination ports.")
-    inbound_exclude_cidrs: list[str] = Field([], description="Bypassed source networks.")
-    outbound_include_ports: list[int] = Field([], description="Redirect only these destination ports; none means all.")
-    outbound_exclude_ports: list[int] = Field([], description="Bypassed destination ports.")
-    outbound_include_cidrs: list[str] = Field([], description="Redirect only these destination networks; none: all.")
-    outbound_exclude_cidrs: list[str] = Field([], description="Bypassed destination networks.")
-    outbound_exclude_users: list[str] = Field(
+    writer: Literal["auto", "nft", "iptables", "iptables-nft", "iptables-legacy"] = Field(
+        "auto",
+        description="Which tool to use. `auto`: nft if it and the kernel can, else `iptables` as installed; "
+        "`iptables-nft` and `iptables-legacy` force one of its two forms.",
+    )
+    ipv6: bool = Field(True, description="Redirect IPv6 too, where the kernel has it.")
+    user: User = Field("1338", description="User name or id of the daemon: its own connections are bypassed.")
+    inbound_include_ports: list[Port] = Field([], description="Redirect only these destination ports; none means all.")
+    inbound_exclude_ports: list[Port] = Field([], description="Bypassed destination ports.")
+    inbound_exclude_cidrs: list[Network] = Field([], description="Bypassed source networks.")
+    outbound_include_ports: list[Port] = Field([], description="Redirect only these destination ports; none means all.")
+    outbound_exclude_ports: list[Port] = Field([], description="Bypassed destination ports.")
+    outbound_include_cidrs: list[Network] = Field(
+        [], description="Redirect only these destination networks, of either IP version; none means all."
+    )
+    outbound_exclude_cidrs: list[Network] = Field([], description="Bypassed destination networks.")
+    outbound_exclude_users: list[User] = Field(
         [], description="Users whose own connections are bypassed, beside `user`."
     )
 
@@ -236,13 +248,11 @@ class Netfilter(Section):
 class SettingsModel(Section):
     """The whole configuration."""
 
-    sp_backend_url: str = Field(
-        "https://o.softprobe.ai", description="Where batches go: `POST {url}/v1/traces`.", pattern=r"^https?://[^/\s]+"
-    )
-    public_key: SecretStr = Field(
+    sp_backend_url: Url = Field("https://o.softprobe.ai", description="Where batches go: `POST {url}/v1/traces`.")
+    public_key: Key = Field(
         SecretStr(""), description="Tenant identity, sent as `x-public-key`. Required unless the backend is loopback."
     )
-    service_name: str = Field(
+    service_name: Line = Field(
         "default-service", description="Fixed service name; empty or `default-service` means: detect."
     )
     traffic_direction: Annotated[Literal["server", "client", "both"], BeforeValidator(_direction)] = Field(
@@ -264,8 +274,8 @@ class SettingsModel(Section):
     debug_headers: bool = Field(
         False, description="Also inject the `x-debug-*` headers (host, pod, namespace, account)."
     )
-    resource_type: str = Field("sp-envoy-proxy", description="Resource attribute `sp.resource.type`.")
-    tags: dict[str, str] = Field({}, description="Custom tags: resource attributes of every batch.")
+    resource_type: Line = Field("sp-envoy-proxy", description="Resource attribute `sp.resource.type`.")
+    tags: dict[TagName, Line] = Field({}, description="Custom tags: resource attributes of every batch.")
     capture: Capture = Field(Capture(), description="What is captured.")
     relay: Relay = Field(Relay(), description="Relay workers.")
     batch: Batch = Field(Batch(), description="Batching.")
