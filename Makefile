@@ -1,0 +1,47 @@
+# Everything from a fresh clone: `make test` and `make demo` fetch what they need. `make` lists the targets.
+# ARGS are handed on: make test ARGS='tests/core -x', make demo ARGS=--once
+
+ARGS ?=
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install packages test lint format lock upgrade demo bench clean
+
+help: ## List the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(INSTALLED) ## Make .venv with the locked packages (and an interpreter, if there is none that fits)
+
+# Run again when what is to be installed has changed; .venv itself may be missing while the stamp's inputs are old.
+$(INSTALLED): requirements-dev.lock pyproject.toml .python-version $(wildcard scripts/*.sh)
+	@scripts/install.sh
+	@touch $@
+
+packages: ## Install the missing Debian packages (as root on Debian; else name them)
+	@scripts/debian-packages.sh
+
+test: packages install ## Run all tests, lint and types among them
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: install ## Run ruff, mypy and shellcheck only
+	.venv/bin/python -m pytest tests/test_project.py $(ARGS)
+
+format: install ## Format the code
+	.venv/bin/ruff check --quiet --fix-only .
+	.venv/bin/ruff format .
+
+lock: ## Make the lock files anew from pyproject.toml; pins that still fit are kept
+	@scripts/lock.sh
+
+upgrade: ## Make the lock files anew with the newest versions
+	@scripts/lock.sh --upgrade
+
+demo: packages install ## Run the demo: three services, real redirect rules where possible, a live table
+	.venv/bin/sp-proxy demo $(ARGS)
+
+bench: packages install ## Run the benchmarks
+	.venv/bin/python benchmarks/run.py $(ARGS)
+
+clean: ## Remove what was installed, built and cached here
+	rm -rf .venv .tools .python .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist artifacts
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
