@@ -1,0 +1,177 @@
+"""Metrics in Prometheus' words, from snapshots: nothing is counted here, so nothing can disagree with the daemon.
+
+The delivery equation can be checked from outside, at any scrape::
+
+    exchanges_captured = records_accepted + records_rejected + records_waiting + records_dropped
+
+Workers' totals carry a ``worker`` label and never decrease when a worker restarts.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sp_proxy import __version__
+from sp_proxy.exporter.stats import ExporterStats, WorkerStats
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorStats:
+    """A snapshot of the supervisor's own numbers."""
+
+    workers: int
+    """How many there should be."""
+    workers_ready: int
+    worker_restarts: int
+    failing_open: bool
+    failopen_connections: int
+    failopen_connections_total: int
+    failopen_refused_total: int
+    draining: bool
+    exporter_running: bool
+
+
+class DaemonCollector(Collector):
+    """All metrics of the daemon, read at each scrape."""
+
+    def __init__(self, read: Callable[[], tuple[SupervisorStats, ExporterStats]]) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering does not take a snapshot of a daemon which has not started."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family, with its samples."""
+        supervisor, exporter = self._read()
+        yield from _supervisor(supervisor)
+        yield from _delivery(exporter)
+        yield from _workers(exporter.workers)
+
+
+def build_registry(read: Callable[[], tuple[SupervisorStats, ExporterStats]]) -> CollectorRegistry:
+    """A registry with the daemon's metrics, and the supervisor process's own (``process_*``)."""
+    registry = CollectorRegistry()
+    registry.register(DaemonCollector(read))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"sp_proxy_{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"sp_proxy_{name}", text, value=value)
+
+
+def _by_label(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(f"sp_proxy_{name}", text, labels=[label])
+    for value, count in sorted(values.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _supervisor(stats: SupervisorStats) -> Iterator[Metric]:
+    build = GaugeMetricFamily("sp_proxy_build_info", "Always 1; the version is the label.", labels=["version"])
+    build.add_metric([__version__], 1)
+    yield build
+    yield _gauge("draining", "1 while the daemon drains.", stats.draining)
+    yield _gauge("exporter_running", "0 after a fault in the exporter: nothing is delivered.", stats.exporter_running)
+    yield _gauge("relay_workers", "Relay workers that there should be.", stats.workers)
+    yield _gauge("relay_workers_ready", "Relay workers that accept connections.", stats.workers_ready)
+    yield _counter("relay_worker_restarts", "Relay workers that died and were replaced.", stats.worker_restarts)
+    yield _gauge("failing_open", "1 while the supervisor relays raw because no worker can.", stats.failing_open)
+    yield _gauge("failopen_connections", "Connections relayed by the supervisor itself.", stats.failopen_connections)
+    yield _counter(
+        "failopen_connections_accepted",
+        "Connections accepted by the supervisor itself since it started.",
+        stats.failopen_connections_total,
+    )
+    yield _counter(
+        "failopen_connections_refused",
+        "Of these, connections made to a listener itself, without redirection: closed.",
+        stats.failopen_refused_total,
+    )
+
+
+def _delivery(stats: ExporterStats) -> Iterator[Metric]:
+    yield _counter("exchanges_captured", "Records that the exporter received from the workers.", stats.captured)
+    yield _counter("records_accepted", "Records that the backend accepted.", stats.accepted)
+    yield _counter("records_rejected", "Records that the backend rejected in a partial success.", stats.rejected)
+    yield _by_label("records_dropped", "Records lost in the exporter, by reason.", "reason", stats.dropped)
+    waiting = GaugeMetricFamily("sp_proxy_records_waiting", "Records not decided yet, by stage.", labels=["stage"])
+    waiting.add_metric(["batch"], stats.waiting_batch)
+    waiting.add_metric(["queue"], stats.waiting_queue)
+    waiting.add_metric(["upload"], stats.in_flight)
+    yield waiting
+    yield _gauge(
+        "queue_size_bytes", "Encoded payloads in the sending queue, those being sent included.", stats.queue_bytes
+    )
+    yield _by_label(
+        "channel_records_dropped",
+        "Records lost in the workers before they reached the exporter, by reason.",
+        "reason",
+        stats.channel_dropped,
+    )
+    yield _counter("channel_errors", "Channels closed because their stream was unreadable.", stats.channel_errors)
+    uploads = CounterMetricFamily(
+        "sp_proxy_uploads", "Upload attempts, by what they led to.", labels=["outcome", "reason"]
+    )
+    for key, count in sorted(stats.uploads.items()):
+        outcome, _, reason = key.partition(":")
+        uploads.add_metric([outcome, reason], count)
+    yield uploads
+    yield _counter("upload_sent_bytes", "Body bytes of attempts that the backend accepted.", stats.bytes_sent)
+    yield _counter("upload_answers_unreadable", "Accepting answers with an unreadable body.", stats.unreadable_answers)
+    if stats.last_success_unix is not None:
+        yield _gauge(
+            "upload_last_success_timestamp_seconds", "When a batch was last accepted.", stats.last_success_unix
+        )
+
+
+def _workers(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
+    connected = GaugeMetricFamily("sp_proxy_worker_connected", "1 while its channel is open.", labels=["worker"])
+    for worker in workers:
+        connected.add_metric([str(worker.worker_id)], worker.connected)
+    yield connected
+    yield from _worker_counters(workers)
+    yield from _worker_gauges(workers)
+
+
+def _worker_counters(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
+    samples: dict[str, list[tuple[str, str, int]]] = {}
+    for worker in workers:
+        for key, count in worker.counters.items():
+            name, _, reason = key.partition(":")
+            samples.setdefault(_sanitize(name), []).append((str(worker.worker_id), reason, count))
+    for name, values in sorted(samples.items()):
+        # All samples of a family have the same labels, so one reason gives a label to all.
+        labelled = any(reason for _, reason, _ in values)
+        labels = ["worker", "reason"] if labelled else ["worker"]
+        family = CounterMetricFamily(f"sp_proxy_worker_{name}", f"Total of the relay workers: {name}.", labels=labels)
+        for worker_id, reason, count in values:
+            family.add_metric([worker_id, reason] if labelled else [worker_id], count)
+        yield family
+
+
+def _worker_gauges(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
+    samples: dict[str, list[tuple[str, float]]] = {}
+    for worker in workers:
+        for key, value in worker.gauges.items():
+            samples.setdefault(_sanitize(key), []).append((str(worker.worker_id), value))
+    for name, values in sorted(samples.items()):
+        family = GaugeMetricFamily(
+            f"sp_proxy_worker_{name}", f"At this moment in the relay workers: {name}.", labels=["worker"]
+        )
+        for worker_id, value in values:
+            family.add_metric([worker_id], value)
+        yield family
+
+
+def _sanitize(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_]", "_", name)
