@@ -1,0 +1,169 @@
+"""Rules → iptables and ip6tables: chains of our own in the nat table, and back from what ``iptables-save`` says.
+
+``SP_PROXY_IN`` is jumped to from PREROUTING, ``SP_PROXY_OUT`` from OUTPUT, each exactly once and first: ahead of Docker's,
+kube-proxy's and Istio's rules. One ``iptables-restore --noflush`` a family is one transaction.
+
+A transaction starts from what is there: it takes away every jump to a chain whose name starts with ``SP_PROXY``, and
+every such chain, so an older version of these rules goes whole. Lines are written in the very form in which
+``iptables-save`` prints them.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import product
+
+from sp_proxy.netfilter.rules import (
+    Bypass,
+    Chain,
+    Family,
+    Match,
+    Network,
+    PortRange,
+    Redirect,
+    Ruleset,
+    merge_networks,
+)
+
+PREFIX = "SP_PROXY"
+CHAINS = {Chain.INBOUND: f"{PREFIX}_IN", Chain.OUTBOUND: f"{PREFIX}_OUT"}
+HOOKS = {Chain.INBOUND: "PREROUTING", Chain.OUTBOUND: "OUTPUT"}
+_MULTIPORT_LIMIT = 15
+"""Ports a ``-m multiport`` holds (XT_MULTI_PORTS); a range counts twice."""
+_COUNTERS = re.compile(r"\[(\d+):\d+\] ")
+
+
+def lines(ruleset: Ruleset, chain: Chain, family: Family) -> Iterator[tuple[int, str]]:
+    """The lines of a chain in one family, each with the number of its rule (from 0) in the chain.
+
+    iptables knows no sets: a rule becomes as many lines as its values need.
+    """
+    name = CHAINS[chain]
+    for number, rule in enumerate(ruleset.chain(chain)):
+        matcher = rule.match.of_family(family)
+        if matcher is None:
+            continue
+        match rule.action:
+            case Bypass():
+                target = "RETURN"
+            case Redirect(port):
+                target = f"REDIRECT --to-ports {port}"
+        for match in _matches(matcher, chain):
+            yield number, f'-A {name} {match} -m comment --comment "{rule.reason}" -j {target}'
+
+
+def jump(chain: Chain) -> str:
+    """The jump rule, as ``iptables-save`` prints it."""
+    return f"-A {HOOKS[chain]} -p tcp -j {CHAINS[chain]}"
+
+
+def render(ruleset: Ruleset, family: Family, saved: str = "") -> str:
+    """The transaction for ``iptables-restore --noflush``, where ``iptables-save -t nat`` says ``saved`` now."""
+    chains = [chain for chain in Chain if any(lines(ruleset, chain, family))]
+    stale = _chains(saved)
+    names = [CHAINS[chain] for chain in chains]
+    body = [f":{name} - [0:0]" for name in [*names, *(name for name in stale if name not in names)]]
+    body += _without_jumps(saved)
+    for chain in chains:
+        body += [line for _, line in lines(ruleset, chain, family)]
+    body += [f"-I {HOOKS[chain]} 1 -p tcp -j {CHAINS[chain]}" for chain in chains]
+    body += [f"-X {name}" for name in stale if name not in names]
+    return _transaction(body)
+
+
+def render_removal(saved: str) -> str:
+    """The transaction that takes away all that is ours; empty if nothing is."""
+    names = _chains(saved)
+    if not names:
+        return ""
+    return _transaction(
+        [f":{name} - [0:0]" for name in names] + _without_jumps(saved) + [f"-X {name}" for name in names]
+    )
+
+
+def is_installed(saved: str) -> bool:
+    """Whether anything of ours is there."""
+    return bool(_chains(saved))
+
+
+def own_lines(saved: str) -> list[tuple[str, int]]:
+    """What is ours in an ``iptables-save -c -t nat``, without and with its packet counter: jumps, then chains."""
+    found = []
+    for line in saved.splitlines():
+        counters = _COUNTERS.match(line)
+        bare = line[counters.end() :] if counters else line
+        if bare.startswith("-A ") and (bare.startswith(f"-A {PREFIX}") or _jumps_to_us(bare)):
+            found.append((bare, int(counters[1]) if counters else 0))
+    return found
+
+
+def expected_lines(ruleset: Ruleset, family: Family) -> list[str]:
+    """What ``own_lines`` must find, in the order of ``iptables-save`` within a chain."""
+    chains = [chain for chain in Chain if any(lines(ruleset, chain, family))]
+    return [jump(chain) for chain in chains] + [line for chain in chains for _, line in lines(ruleset, chain, family)]
+
+
+def first_rules(saved: str) -> dict[str, str]:
+    """The first rule of each chain in a listing, to see that the jump comes before those of others."""
+    first: dict[str, str] = {}
+    for line in saved.splitlines():
+        bare = _COUNTERS.sub("", line, count=1)
+        if bare.startswith("-A "):
+            first.setdefault(bare.split()[1], bare)
+    return first
+
+
+def canonical(line: str) -> tuple[str, ...]:
+    """A line as words, with networks in one notation, for comparing."""
+    words = shlex.split(line)
+    for index, word in enumerate(words[:-1]):
+        if word in {"-s", "-d"}:
+            words[index + 1] = str(merge_networks([words[index + 1]])[0])
+    return tuple(words)
+
+
+def _chains(saved: str) -> list[str]:
+    return [line[1:].split()[0] for line in saved.splitlines() if line.startswith(f":{PREFIX}")]
+
+
+def _without_jumps(saved: str) -> list[str]:
+    """A deletion for each jump of a chain that is not ours; the jumps between our own go when the chains are flushed."""
+    return [f"-D {bare[3:]}" for bare, _ in own_lines(saved) if not bare.startswith(f"-A {PREFIX}")]
+
+
+def _jumps_to_us(line: str) -> bool:
+    return re.search(rf"(?:-j|-g|--jump|--goto) {PREFIX}\S*", line) is not None
+
+
+def _transaction(body: list[str]) -> str:
+    return "\n".join(["*nat", *body, "COMMIT", ""])
+
+
+def _matches(matcher: Match, chain: Chain) -> Iterator[str]:
+    interface = f"-{'i' if chain is Chain.INBOUND else 'o'} {matcher.interface}" if matcher.interface else ""
+    remote = "-m addrtype ! --dst-type LOCAL" if matcher.remote_destination else ""
+    users = [f"-m owner --uid-owner {user}" for user in matcher.users] or [""]
+    ports = [f"-m multiport --dports {chunk}" for chunk in _port_chunks(matcher.ports)] or [""]
+    networks = product(_networks("-s", matcher.sources), _networks("-d", matcher.destinations))
+    for (source, destination), user, dports in product(networks, users, ports):
+        yield " ".join(part for part in (source, destination, interface, "-p tcp", remote, user, dports) if part)
+
+
+def _networks(option: str, networks: tuple[Network, ...]) -> list[str]:
+    """No option for a whole IP version: ``iptables-save`` prints none."""
+    if not networks or any(network.prefixlen == 0 for network in networks):
+        return [""]
+    return [f"{option} {network}" for network in networks]
+
+
+def _port_chunks(ports: tuple[PortRange, ...]) -> list[str]:
+    chunks: list[list[str]] = [[]]
+    room = _MULTIPORT_LIMIT
+    for port in ports:
+        size = 1 if port.first == port.last else 2
+        if size > room:
+            chunks.append([])
+            room = _MULTIPORT_LIMIT
+        chunks[-1].append(str(port).replace("-", ":"))
+        room -= size
+    return [",".join(chunk) for chunk in chunks if chunk]

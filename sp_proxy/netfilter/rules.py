@@ -1,0 +1,201 @@
+"""Rules as values: a matcher and an action, in order, the first match decides. Nothing here knows nft or iptables.
+
+A writer renders each of them; ``decide`` gives their meaning, which the tests compare with what the kernel does. Only TCP
+is ever matched: every writer limits its chains to it, so a rule does not say it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
+from typing import Literal, Self
+
+type Network = IPv4Network | IPv6Network
+type IPAddress = IPv4Address | IPv6Address
+type Family = Literal[4, 6]
+
+
+class NetfilterError(Exception):
+    """Cannot be done: one line for a person, which names the remedy. ``exit_code`` is 2 where the request is wrong."""
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Chain(StrEnum):
+    """The two places where connections are looked at, each once, with its first packet."""
+
+    INBOUND = "inbound"
+    """What arrives from the network (PREROUTING)."""
+    OUTBOUND = "outbound"
+    """What a local process opens (OUTPUT)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortRange:
+    """Ports from ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def parse(cls, value: int | str) -> Self:
+        """From ``80`` or ``"8000-8100"``, as the settings have checked it."""
+        first, _, last = str(value).partition("-")
+        return cls(int(first), int(last or first))
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+
+def merge_ports(ranges: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    """The same ports in the fewest ranges, in order: the one form in which equal sets are equal values."""
+    merged: list[PortRange] = []
+    for ports in sorted(ranges):
+        if merged and ports.first <= merged[-1].last + 1:
+            merged[-1] = PortRange(merged[-1].first, max(merged[-1].last, ports.last))
+        else:
+            merged.append(ports)
+    return tuple(merged)
+
+
+def merge_networks(networks: Iterable[Network | str]) -> tuple[Network, ...]:
+    """The same addresses in the fewest networks, IPv4 first: nft refuses sets that overlap."""
+    parsed = [ip_network(network) for network in networks]
+    fours = collapse_addresses(network for network in parsed if isinstance(network, IPv4Network))
+    sixes = collapse_addresses(network for network in parsed if isinstance(network, IPv6Network))
+    return (*fours, *sixes)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a rule can see of a new TCP connection."""
+
+    chain: Chain
+    source: IPAddress
+    destination: IPAddress
+    port: int
+    interface: str = "eth0"
+    """Where it comes in, or leaves."""
+    user: int = 0
+    """Of the process that opens it; on the outbound chain only."""
+    local: bool = True
+    """Whether the destination is an address of this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """All given parts must match; within a part, one of its values."""
+
+    interface: str = ""
+    family: Family | None = None
+    remote_destination: bool = False
+    """Matches only what is not addressed to this host."""
+    users: tuple[int, ...] = ()
+    sources: tuple[Network, ...] = ()
+    destinations: tuple[Network, ...] = ()
+    ports: tuple[PortRange, ...] = ()
+    """Destination ports."""
+
+    def __call__(self, connection: Connection) -> bool:
+        """Whether a connection matches."""
+        return (
+            self.interface in {"", connection.interface}
+            and self.family in {None, connection.destination.version}
+            and not (self.remote_destination and connection.local)
+            and (not self.users or connection.user in self.users)
+            and (not self.sources or any(connection.source in network for network in self.sources))
+            and (not self.destinations or any(connection.destination in network for network in self.destinations))
+            and (not self.ports or any(connection.port in ports for ports in self.ports))
+        )
+
+    def of_family(self, family: Family) -> Self | None:
+        """The matcher limited to networks of one IP version; None if it matches nothing of that version."""
+        if self.family not in {None, family}:
+            return None
+        sources = tuple(network for network in self.sources if network.version == family)
+        destinations = tuple(network for network in self.destinations if network.version == family)
+        if bool(sources) != bool(self.sources) or bool(destinations) != bool(self.destinations):
+            return None
+        return type(self)(
+            self.interface, family, self.remote_destination, self.users, sources, destinations, self.ports
+        )
+
+    def __str__(self) -> str:
+        parts = [
+            f"interface {self.interface}" if self.interface else "",
+            f"IPv{self.family}" if self.family else "",
+            "not addressed to this host" if self.remote_destination else "",
+            f"user {', '.join(map(str, self.users))}" if self.users else "",
+            f"from {', '.join(map(str, self.sources))}" if self.sources else "",
+            f"to {', '.join(map(str, self.destinations))}" if self.destinations else "",
+            f"port {', '.join(map(str, self.ports))}" if self.ports else "",
+        ]
+        return "; ".join(part for part in parts if part) or "everything else"
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """The connection is left alone."""
+
+    def __str__(self) -> str:
+        return "bypass"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The connection is sent to a port of this host; the listener asks the kernel where it was going."""
+
+    port: int
+
+    def __str__(self) -> str:
+        return f"redirect to port {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. ``reason`` is written into the kernel beside it: at most 100 printable characters without quotes."""
+
+    chain: Chain
+    match: Match
+    action: Bypass | Redirect
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """All rules, in order. A chain without rules is not written at all."""
+
+    mode: str
+    rules: tuple[Rule, ...]
+
+    def chain(self, chain: Chain) -> tuple[Rule, ...]:
+        """The rules of one chain, in order."""
+        return tuple(rule for rule in self.rules if rule.chain is chain)
+
+    def decide(self, connection: Connection) -> Rule | None:
+        """The rule that decides on a connection; None if none does, and it is left alone."""
+        return next((rule for rule in self.chain(connection.chain) if rule.match(connection)), None)
+
+
+def describe(ruleset: Ruleset) -> str:
+    """The rules for a person to read, a line each."""
+    titles = {
+        Chain.INBOUND: "inbound: new TCP connections from the network (PREROUTING); the first match decides",
+        Chain.OUTBOUND: "outbound: new TCP connections of local processes (OUTPUT); the first match decides",
+    }
+    lines = [f"mode {ruleset.mode}"]
+    for chain, title in titles.items():
+        rules = ruleset.chain(chain)
+        lines += ["", title if rules else f"{chain}: nothing is redirected"]
+        rows = [(str(rule.action), str(rule.match), rule.reason) for rule in rules]
+        width = max((len(action) for action, _, _ in rows), default=0)
+        lines += [
+            f"{number:4}  {action:{width}}  {match}  ({reason})"
+            for number, (action, match, reason) in enumerate(rows, 1)
+        ]
+    return "\n".join(lines) + "\n"
