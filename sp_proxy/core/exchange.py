@@ -58,11 +58,11 @@ class Exchange(Struct, frozen=True, array_like=True, gc=False):
     authority: bytes
     """``Host`` or ``:authority`` as sent; empty when there was none."""
     request_fields: bytes
-    request_body: bytes
+    request_body: bytes | bytearray
     request_body_size: int
     status: int
     response_fields: bytes
-    response_body: bytes
+    response_body: bytes | bytearray
     response_body_size: int
     client_address: str
     client_port: int

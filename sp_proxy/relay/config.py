@@ -31,7 +31,7 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     strict: Literal["raw", "reject"] = "raw"
     detect_timeout: float = 0.2
     max_body_size: int = 65536
-    max_head_size: int = 65536
+    max_head_size: int = 131072
     buffer_size: int = 262144
     grace_period: float = 30.0
 

@@ -1,0 +1,93 @@
+"""What a tap is given, and what every tap answers."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from sp_proxy.core.exchange import Direction, ErrorType, Exchange
+from sp_proxy.core.inject import Injector
+from sp_proxy.core.rules import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class TapContext:
+    """Shared by all taps of one listener. A tap reads no clock and makes no randomness of its own."""
+
+    direction: Direction
+    policy: Policy
+    injector: Injector
+    sink: Callable[[Exchange], None]
+    """Takes each finished exchange."""
+    counters: defaultdict[str, int]
+    """Running totals by name, or ``name:label`` (``channel.frames.Totals``)."""
+    unix_ns: Callable[[], int]
+    random_bits: Callable[[int], int]
+    strict: bool
+    max_body_size: int
+    max_head_size: int
+
+
+class Endpoints(Struct, frozen=True):
+    """The two ends of a relayed connection."""
+
+    client_address: str
+    client_port: int
+    server_address: str
+    server_port: int
+
+
+class Signal(IntEnum):
+    """What the relay must look at after a call; NONE nearly always."""
+
+    NONE = 0
+    HOLDING = 1
+    """Client bytes are held: call ``timeout`` when they have been for ``detect_timeout``."""
+    RAW = 2
+    """The tap has given up: forward ``take_held()``, then everything else without asking the tap."""
+    HTTP2 = 3
+    """The client began with the HTTP/2 preface: the held bytes belong to another tap."""
+    ANSWER = 4
+    """Strict reading: send ``answer`` downstream, then close; nothing more goes upstream."""
+    ABORT = 5
+    """Strict reading: reset both ends; a message that has begun cannot be refused in any other way."""
+    REJECTING = 6
+    """Strict reading: refused, but earlier answers are still to come. Read no more from the client."""
+
+
+class Tap(Protocol):
+    """A sans-IO watcher of one connection. What ``client`` and ``server`` return is what goes to the other end."""
+
+    signal: Signal
+    answer: bytes
+
+    def client(self, data: bytes) -> bytes:
+        """Bytes came from downstream; the bytes to forward upstream now."""
+        ...
+
+    def server(self, data: bytes) -> bytes:
+        """Bytes came from upstream; the bytes to forward downstream now."""
+        ...
+
+    def timeout(self) -> bytes:
+        """Held bytes have waited long enough; the bytes to forward upstream now."""
+        ...
+
+    def take_held(self) -> bytes:
+        """Held client bytes, to be forwarded as they are (after RAW or HTTP2)."""
+        ...
+
+    def client_eof(self) -> bytes:
+        """Downstream has finished sending; the bytes to forward upstream before its end of stream."""
+        ...
+
+    def server_eof(self) -> bytes:
+        """Upstream has finished sending; the bytes to forward downstream before its end of stream."""
+        ...
+
+    def close(self, error: ErrorType) -> None:
+        """The connection is over; exchanges that have not ended end with this error."""
+        ...
