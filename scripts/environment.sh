@@ -39,7 +39,7 @@ pip_fetch() {
         fi
         python=$(python_with_pip) || die "no Python with pip was found (Debian: apt-get install python3-pip)"
     fi
-    "$python" -m pip install --quiet --disable-pip-version-check --target .tools --upgrade "$1" >&2
+    "$python" -m pip install -qq --disable-pip-version-check --target .tools --upgrade "$1" >&2
 }
 
 # Hands pip's index and certificates on to uv, where uv has none of its own.
