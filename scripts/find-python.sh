@@ -38,7 +38,7 @@ elif ! python=$(find_interpreter); then
     adopt_pip_settings
     export UV_PYTHON_INSTALL_DIR="$PWD/.python"
     uv=$(scripts/find-uv.sh)
-    "$uv" python install --no-bin 3.12 >&2 || die "no CPython >= 3.12 was found, and uv could not fetch one"
+    "$uv" python install --no-bin 3.12 >&2 || die "no CPython >= 3.12: install one, or name one with PYTHON=/path/to/python3"
     python=$(realpath "$("$uv" python find --managed-python 3.12)")
 fi
 

@@ -98,7 +98,9 @@ def test_the_code_is_formatted():
 
 @pytest.mark.timeout(600)
 def test_types_are_strict_and_right():
-    _run(_tool("mypy"), "--no-error-summary")
+    # A room without a module yet is none to mypy, and an error.
+    rooms = [room for room in PROJECT["tool"]["mypy"]["files"] if any((ROOT / room).rglob("*.py"))]
+    _run(_tool("mypy"), "--no-error-summary", *rooms)
 
 
 def test_the_scripts_are_clean():
