@@ -5,7 +5,7 @@ them (``core/spans.py``). Field blocks of every protocol version have one shape,
 """
 
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -24,6 +24,15 @@ ErrorType = Literal[
     "upstream_unreachable",  # no upstream connection could be made
     "protocol_error",  # the connection went raw in the middle of this exchange
 ]
+
+
+if TYPE_CHECKING:
+    Body = bytes | bytearray
+else:
+    Body = bytes
+"""A tap may put a ``bytearray`` in, uncopied; msgpack encodes it as it is, and what is decoded is always ``bytes``.
+msgspec refuses a union of the two at run time.
+"""
 
 
 class Exchange(Struct, frozen=True, array_like=True, gc=False):
@@ -58,11 +67,11 @@ class Exchange(Struct, frozen=True, array_like=True, gc=False):
     authority: bytes
     """``Host`` or ``:authority`` as sent; empty when there was none."""
     request_fields: bytes
-    request_body: bytes | bytearray
+    request_body: Body
     request_body_size: int
     status: int
     response_fields: bytes
-    response_body: bytes | bytearray
+    response_body: Body
     response_body_size: int
     client_address: str
     client_port: int
