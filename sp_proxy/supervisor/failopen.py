@@ -9,10 +9,13 @@ import errno
 import socket
 import struct
 from collections.abc import Sequence
+from typing import cast
 
 import structlog
 import trio
 
+from sp_proxy.relay.loop_guard import LoopGuard
+from sp_proxy.relay.original_dst import original_dst
 from sp_proxy.settings.types import Address
 from sp_proxy.supervisor.sockets import BoundListener
 from sp_proxy.supervisor.workers import Workers
@@ -22,10 +25,10 @@ READ_BYTES = 65536
 ACCEPT_PAUSE = 0.1
 """Seconds without accepting when descriptors have run out."""
 
-_ORIGINAL_DST = 80  # SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST, linux/netfilter_ipv4.h and _ipv6/ip6_tables.h
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+Endpoint = tuple[str, int]
+"""Address and port."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -34,9 +37,14 @@ class FailOpen:
     """Relays for the workers while they cannot, and counts it."""
 
     def __init__(
-        self, workers: Workers, listeners: Sequence[BoundListener], max_connections: int = MAX_CONNECTIONS
+        self,
+        workers: Workers,
+        listeners: Sequence[BoundListener],
+        guard: LoopGuard,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._workers = workers
+        self._guard = guard
         self._listeners = tuple(listeners)
         self._own_ports = {listener.socket.getsockname()[1] for listener in self._listeners}
         self._slots = trio.Semaphore(max_connections)
@@ -44,7 +52,7 @@ class FailOpen:
         self.connections = 0
         self.connection_total = 0
         self.refused_total = 0
-        """Connections made to a listener itself, without redirection."""
+        """Connections closed at once: made to a listener itself, without redirection, or come back to us."""
 
     async def run(self) -> None:
         """Relay whenever the workers cannot. Once they drain, accept no more, and return when the last connection has
@@ -72,7 +80,13 @@ class FailOpen:
         return False
 
     async def _accept(self, listener: BoundListener, connections: trio.Nursery) -> None:
-        sock = trio.socket.from_stdlib_socket(listener.socket)
+        # A second descriptor of the same socket: the first may be closed while this one is being waited on.
+        with trio.socket.from_stdlib_socket(listener.socket.dup()) as sock:
+            await self._accept_on(sock, listener, connections)
+
+    async def _accept_on(
+        self, sock: trio.socket.SocketType, listener: BoundListener, connections: trio.Nursery
+    ) -> None:
         while True:
             await self._slots.acquire()
             try:
@@ -93,67 +107,73 @@ class FailOpen:
     async def _serve(self, downstream: trio.socket.SocketType, listener: BoundListener) -> None:
         try:
             with downstream:
-                destination = self._destination(downstream, listener)
-                if destination is None:
+                destinations = await self._destinations(downstream, listener)
+                if destinations is None:
                     self.refused_total += 1
                     return
-                upstream = await _connect(destination)
-                if upstream is None:
+                for destination in destinations:
+                    if (upstream := await self._connect(destination)) is not None:
+                        break
+                else:
                     _reset(downstream)
                     return
                 with upstream:
-                    await _relay(downstream, upstream)
+                    local_port = upstream.getsockname()[1]
+                    try:
+                        await _relay(downstream, upstream)
+                    finally:
+                        self._guard.closed(local_port)
+        except OSError:
+            # The peer was gone before we began; nothing else in there lets one through.
+            return
+        except Exception:
+            # A fault of ours costs one connection, never the others.
+            log.exception("failopen_connection_failed", key=listener.key)
         finally:
             self.connections -= 1
             self._slots.release()
 
-    def _destination(
-        self, downstream: trio.socket.SocketType, listener: BoundListener
-    ) -> Address | SocketAddress | None:
+    async def _destinations(self, downstream: trio.socket.SocketType, listener: BoundListener) -> list[Endpoint] | None:
+        """Where to connect, alternatives in their order; None when that would come back to us, or is not known."""
+        source: Endpoint = downstream.getpeername()[:2]
+        local: Endpoint = downstream.getsockname()[:2]
         if listener.upstream is not None:
-            return listener.upstream
-        destination = original_destination(downstream)
-        if destination is None:
+            return None if self._guard.is_ours(source, local) else await _resolve(listener.upstream)
+        # It asks for an option and the family only, which trio's sockets have too.
+        destination = original_dst(cast("socket.socket", downstream))
+        if destination is None or self._guard.is_ours(source, destination):
             return None
-        local: SocketAddress = downstream.getsockname()
-        # Not redirected, or redirected to one of our own ports: connecting there would come back to us.
+        # Not redirected, or redirected on its way to one of our own ports.
         if destination[0] == local[0] and destination[1] in self._own_ports:
             return None
-        return destination
+        return [destination]
 
-
-def original_destination(sock: trio.socket.SocketType) -> SocketAddress | None:
-    """Where a redirected connection was going, as the kernel's connection tracking knows it; None when it does not."""
-    try:
-        if sock.family == socket.AF_INET6:
-            raw = sock.getsockopt(socket.IPPROTO_IPV6, _ORIGINAL_DST, 28)
-            _, port, flow, packed, scope = struct.unpack("=HHI16sI", raw)
-            return socket.inet_ntop(socket.AF_INET6, packed), socket.ntohs(port), flow, scope
-        raw = sock.getsockopt(socket.IPPROTO_IP, _ORIGINAL_DST, 16)
-        _, port, packed = struct.unpack("=HH4s8x", raw)
-        return socket.inet_ntop(socket.AF_INET, packed), socket.ntohs(port)
-    except OSError:
-        return None
-
-
-async def _connect(destination: Address | SocketAddress) -> trio.socket.SocketType | None:
-    if isinstance(destination, Address):
+    async def _connect(self, destination: Endpoint) -> trio.socket.SocketType | None:
+        """An upstream connection, known to the loop guard before the first packet of it can come back; None: refused."""
+        upstream = socket.socket(socket.AF_INET6 if ":" in destination[0] else socket.AF_INET, socket.SOCK_STREAM)
+        connected, local_port = False, 0
         try:
-            stream = await trio.open_tcp_stream(destination.host or "localhost", destination.port)
-        except OSError:
-            return None
-        return stream.socket
-    family = socket.AF_INET if len(destination) == 2 else socket.AF_INET6
-    upstream = trio.socket.socket(family, socket.SOCK_STREAM)
+            upstream.setblocking(False)
+            error = upstream.connect_ex(destination)
+            local_port = upstream.getsockname()[1]
+            self._guard.opened(upstream.getsockname()[:2], destination)
+            if error == errno.EINPROGRESS:
+                await trio.lowlevel.wait_writable(upstream)
+                error = upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            connected = error == 0
+        finally:
+            if not connected:
+                self._guard.closed(local_port)
+                upstream.close()
+        return trio.socket.from_stdlib_socket(upstream) if connected else None
+
+
+async def _resolve(address: Address) -> list[Endpoint]:
     try:
-        await upstream.connect(destination)
+        found = await trio.socket.getaddrinfo(address.host or "localhost", address.port, type=socket.SOCK_STREAM)
     except OSError:
-        upstream.close()
-        return None
-    except BaseException:
-        upstream.close()
-        raise
-    return upstream
+        return []
+    return [(str(sockaddr[0]), int(sockaddr[1])) for *_, sockaddr in found]
 
 
 async def _relay(downstream: trio.socket.SocketType, upstream: trio.socket.SocketType) -> None:

@@ -19,8 +19,8 @@ import msgspec
 import structlog
 import trio
 
-from sp_proxy.channel.frames import Drained, Message, Ready
 from sp_proxy.core.restarts import RestartPolicy, Restarts
+from sp_proxy.exporter.intake import WorkerChannel
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
 from sp_proxy.supervisor.sockets import BoundListener
 
@@ -32,8 +32,8 @@ GRACE_MARGIN = 2.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-Attach = Callable[[int, socket.socket], None]
-"""Takes a worker's number and our end of its channel, which it then owns."""
+Attach = Callable[[socket.socket, int], WorkerChannel]
+"""Takes our end of a worker's channel, which it then owns, and the worker's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class WorkerPlan:
 
     count: int
     config: WorkerConfig
-    """A template: number, channel and listeners are filled in for each process."""
+    """A template: number, descriptors and listeners are filled in for each process."""
     command: Sequence[str] = RELAY_COMMAND
     policy: RestartPolicy = field(default_factory=RestartPolicy)
 
@@ -50,10 +50,11 @@ class WorkerPlan:
 class Workers:
     """The workers, and the record of their lives. One task for each runs in ``run``."""
 
-    def __init__(self, plan: WorkerPlan, listeners: Sequence[BoundListener], attach: Attach) -> None:
-        """Must be made inside trio: patience runs from here."""
+    def __init__(self, plan: WorkerPlan, listeners: Sequence[BoundListener], guard_fd: int, attach: Attach) -> None:
+        """Must be made inside trio: patience runs from here. ``guard_fd``: the table of ``relay/loop_guard.py``."""
         self._plan = plan
         self._listeners = tuple(listeners)
+        self._guard_fd = guard_fd
         self._attach = attach
         self._pids: dict[int, int] = {}
         self._draining = trio.Event()
@@ -82,19 +83,6 @@ class Workers:
         """Ask every worker to finish; none is started any more."""
         self._draining.set()
         self._notify()
-
-    def receive(self, worker_id: int, message: Message) -> None:
-        """Note what a worker said of itself on its channel."""
-        match message:
-            case Ready() if worker_id in self._pids:
-                log.info("worker_ready", worker=worker_id, pid=self._pids[worker_id])
-                self.restarts.ready(worker_id)
-                self.ever_ready.add(worker_id)
-                self._notify()
-            case Drained():
-                log.debug("worker_drained", worker=worker_id)
-            case _:
-                pass
 
     async def wait_change(self, deadline: float | None = None) -> None:
         """Return when a worker became ready, exited or began to drain, or at the deadline."""
@@ -139,8 +127,9 @@ class Workers:
             try:
                 self._pids[worker_id] = process.pid
                 log.info("worker_started", worker=worker_id, pid=process.pid)
-                self._attach(worker_id, ours.dup())
+                channel = self._attach(ours.dup(), worker_id)
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._note_ready, worker_id, channel)
                     nursery.start_soon(self._stop_when_draining, worker_id, process)
                     status = await process.wait()
                     nursery.cancel_scope.cancel()
@@ -157,6 +146,7 @@ class Workers:
             self._plan.config,
             worker_id=worker_id,
             channel_fd=channel.fileno(),
+            loop_guard_fd=self._guard_fd,
             listeners=tuple(_listener_config(listener) for listener in self._listeners),
         )
         # A file in memory and not a pipe: a long list of rules would not fit a pipe's buffer, and nobody reads yet.
@@ -168,10 +158,17 @@ class Workers:
                 [*self._plan.command, str(file.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                pass_fds=[*sockets, channel.fileno(), file.fileno()],
+                pass_fds=[*sockets, channel.fileno(), self._guard_fd, file.fileno()],
                 # Ctrl-C in a terminal is ours to translate: the group of the foreground must not hold the workers.
                 start_new_session=True,
             )
+
+    async def _note_ready(self, worker_id: int, channel: WorkerChannel) -> None:
+        await channel.ready.wait()
+        log.info("worker_ready", worker=worker_id, pid=self._pids[worker_id])
+        self.restarts.ready(worker_id)
+        self.ever_ready.add(worker_id)
+        self._notify()
 
     async def _stop_when_draining(self, worker_id: int, process: trio.Process) -> None:
         await self._draining.wait()

@@ -1,0 +1,40 @@
+"""What signals mean."""
+
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sp_proxy.supervisor.signals import watch
+
+
+async def arriving(*numbers: int) -> AsyncIterator[int]:
+    for number in numbers:
+        yield number
+
+
+async def told(*numbers: int) -> list[str | int]:
+    events: list[str | int] = []
+    await watch(arriving(*numbers), events.append, events.append)
+    return events
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_first_signal_drains(number):
+    assert await told(number) == [number.name]
+
+
+@pytest.mark.parametrize(
+    "numbers, code",
+    [
+        ((signal.SIGTERM, signal.SIGTERM), 143),
+        ((signal.SIGTERM, signal.SIGINT), 130),
+        ((signal.SIGINT, signal.SIGHUP, signal.SIGTERM), 143),
+    ],
+)
+async def test_the_second_one_aborts_with_its_exit_code(numbers, code):
+    assert await told(*numbers) == [numbers[0].name, code]
+
+
+async def test_sighup_is_reserved():
+    assert await told(signal.SIGHUP, signal.SIGHUP) == []
