@@ -143,7 +143,9 @@ class Relay(Section):
     """The relay workers."""
 
     workers: Integer = Field(1, ge=1, le=64, description="Worker processes.")
-    max_head_size: Size = Field(65536, ge=8192, description="A longer request or response head makes a connection raw.")
+    max_head_size: Size = Field(
+        131072, ge=8192, description="A longer request or response head makes a connection raw."
+    )
     buffer_size: Size = Field(
         262144, ge=4096, description="Bytes waiting for a slow receiver before its sender is made to wait."
     )
@@ -199,6 +201,14 @@ class Backend(Section):
     listen: Address = Field(Address("127.0.0.1", 4318), description="PORT or HOST:PORT.")
     database: str = Field("sp_proxy.sqlite3", min_length=1, description="File of the store; `:memory:` for none.")
     max_request_size: Size = Field(64 << 20, description="Largest OTLP request accepted, decompressed.")
+    token: SecretStr = Field(
+        SecretStr(""), description="What the API and the page ask for. Required unless `listen` is a loopback address."
+    )
+    public_keys: list[SecretStr] = Field(
+        [], description="The only `x-public-key` values accepted; none: any on loopback, elsewhere `token` is needed."
+    )
+    retention: Duration = Field(7 * 86400.0, gt=0, description="Spans are removed after this long.")
+    max_database_size: Size = Field(1 << 30, ge=1 << 20, description="Above it the oldest spans are removed.")
 
 
 class Shutdown(Section):

@@ -162,7 +162,15 @@ def _one_line(text: str) -> str:
 
 Line = Annotated[str, AfterValidator(_one_line)]
 """Text that may stand in a header field or an attribute: no line breaks, no other control characters."""
-TagName = Annotated[Line, Field(min_length=1)]
+
+
+def _tag_name(text: str) -> str:
+    if not text.strip() or _CONTROL.search(text):
+        raise ValueError("a name without control characters")
+    return text.strip()
+
+
+TagName = Annotated[str, AfterValidator(_tag_name)]
 """A name of a custom tag."""
 
 

@@ -1,0 +1,141 @@
+"""What no single key can tell: keys that do not go together. Pure; the places are added by ``load.py``."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import combinations
+from urllib.parse import urlsplit
+
+from sp_proxy.settings.keys import KeyPath, dotted, variable
+from sp_proxy.settings.masking import masked_url
+from sp_proxy.settings.model import SettingsModel
+from sp_proxy.settings.types import Address
+
+type Found = tuple[KeyPath, str]
+"""A key and what is to be said about it."""
+
+_ANY = {"", "0.0.0.0", "::"}
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """An address on which the daemon itself is going to listen."""
+
+    path: KeyPath
+    address: Address
+
+
+def sockets(settings: SettingsModel) -> list[Socket]:
+    """Everything that is switched on and listens."""
+    listen = settings.listen
+    result = [Socket(("listen", "forward", i, "listen"), f.listen) for i, f in enumerate(listen.forward)]
+    if listen.outbound is not None:
+        result.insert(0, Socket(("listen", "outbound"), listen.outbound))
+    if listen.inbound is not None:
+        result.insert(0, Socket(("listen", "inbound"), listen.inbound))
+    if settings.admin.enabled:
+        result.append(Socket(("admin", "listen"), settings.admin.listen))
+    if settings.backend.enabled:
+        result.append(Socket(("backend", "listen"), settings.backend.listen))
+    return result
+
+
+def problems(settings: SettingsModel, *, sends: bool = True) -> list[Found]:
+    """Everything in these settings that cannot work; ``sends`` says whether batches are to be uploaded at all."""
+    key = _public_key(settings) if sends else []
+    return [*_clashes(settings), *_loops(settings), *_sizes(settings), *key]
+
+
+def warnings(settings: SettingsModel) -> list[Found]:
+    """What works but is hardly meant."""
+    found: list[Found] = []
+    listen = settings.listen
+    if listen.inbound is None and listen.outbound is None and not listen.forward:
+        found.append((("listen",), "nothing listens: no traffic will arrive"))
+    for index, rule in enumerate(settings.exemptionRules):
+        if not rule.hostPatterns and not rule.pathPatterns:
+            found.append((("exemptionRules", index), "exempts everything: nothing will be captured"))
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address is this machine itself: ``localhost``, 127.0.0.0/8, ``::1``."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    address = _ip(host)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address is not None and address.is_loopback
+
+
+def _ip(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _overlap(a: Address, b: Address) -> bool:
+    """Whether the second of the two could not be bound (or would take connections meant for the first)."""
+    if a.port != b.port:
+        return False
+    if a.host in _ANY or b.host in _ANY or a.host == b.host:
+        return not (a.host == "0.0.0.0" and ":" in b.host) and not (b.host == "0.0.0.0" and ":" in a.host)
+    return is_loopback(a.host) and is_loopback(b.host) and "localhost" in {a.host, b.host}
+
+
+def _clashes(settings: SettingsModel) -> list[Found]:
+    return [
+        (b.path, f"found {b.address}, which {dotted(a.path)} ({a.address}) takes already; allowed: another port")
+        for a, b in combinations(sockets(settings), 2)
+        if _overlap(a.address, b.address)
+    ]
+
+
+def _loops(settings: SettingsModel) -> list[Found]:
+    found: list[Found] = []
+    for index, forward in enumerate(settings.listen.forward):
+        upstream = forward.upstream
+        local = is_loopback(upstream.host) or upstream.host in _ANY
+        for socket in sockets(settings):
+            own = socket.path[0] == "listen" and socket.address.port == upstream.port
+            if own and (upstream.host == socket.address.host or (local and _reaches(upstream, socket.address))):
+                path: KeyPath = ("listen", "forward", index, "upstream")
+                text = f"found {upstream}, which is {dotted(socket.path)} itself; allowed: the application's address"
+                found.append((path, text))
+    return found
+
+
+def _reaches(upstream: Address, listener: Address) -> bool:
+    return _overlap(upstream, listener) or (
+        is_loopback(listener.host) and "localhost" in {upstream.host, listener.host}
+    )
+
+
+def _sizes(settings: SettingsModel) -> list[Found]:
+    found: list[Found] = []
+    if settings.queue.max_records < settings.batch.max_records:
+        text = f"found {settings.queue.max_records}; allowed: at least batch.max_records ({settings.batch.max_records})"
+        found.append((("queue", "max_records"), text))
+    if settings.retry.max_interval < settings.retry.initial_interval:
+        text = f"found {settings.retry.max_interval:g}s; allowed: at least retry.initial_interval"
+        found.append((("retry", "max_interval"), f"{text} ({settings.retry.initial_interval:g}s)"))
+    return found
+
+
+def _public_key(settings: SettingsModel) -> list[Found]:
+    if settings.public_key.get_secret_value() or is_loopback(urlsplit(settings.sp_backend_url).hostname or ""):
+        return []
+    backend = masked_url(settings.sp_backend_url)
+    path: KeyPath = ("public_key",)
+    text = (
+        f"found nothing; needed because the backend {backend} is not on this machine"
+        f" (set it here or in {variable(path)}; or send to the embedded backend: backend.enabled: true)"
+    )
+    return [(path, text)]
+
+
+def embedded_url(settings: SettingsModel) -> str:
+    """The embedded backend's URL, as this machine reaches it."""
+    address = settings.backend.listen
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    return f"http://{Address(host, address.port)}"
