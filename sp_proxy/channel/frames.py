@@ -63,7 +63,12 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> None:
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not whole yet; 0 is the only good value at the end of a stream."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes | bytearray) -> None:
         """Add received bytes."""
         self._buffer += data
 

@@ -34,6 +34,8 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     max_head_size: int = 131072
     buffer_size: int = 262144
     grace_period: float = 30.0
+    loop_guard_fd: int = -1
+    """Shared memory of ``loop_guard.TABLE_BYTES`` bytes, the same for all workers; -1 for a table of one's own."""
 
 
 encode_config = msgpack.Encoder().encode

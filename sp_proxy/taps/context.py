@@ -64,6 +64,11 @@ class Tap(Protocol):
     signal: Signal
     answer: bytes
 
+    @property
+    def idle(self) -> bool:
+        """No exchange is going on, and nothing is held."""
+        ...
+
     def client(self, data: bytes) -> bytes:
         """Bytes came from downstream; the bytes to forward upstream now."""
         ...

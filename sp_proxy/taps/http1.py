@@ -86,6 +86,11 @@ class Http1Tap:
         self._response_kept = b""
         self._response_since = 0
 
+    @property
+    def idle(self) -> bool:
+        """See ``Tap``."""
+        return not self._open and self._request is None and not self._head and self._client_state == _HEAD
+
     # ---- from the client
 
     def client(self, data: bytes) -> bytes:
@@ -246,7 +251,7 @@ class Http1Tap:
                 out += (kept[passed - fields_at :], added, b"\r\n")
         else:
             out.append(data[passed:end])
-        exchange.request_fields = fields
+        exchange.request_fields = fields[2:]
         self._open.append(exchange)
         exchange.may_tunnel = method == b"CONNECT" or lower.find(b"\r\nupgrade:") >= 0
         if length == CHUNKED:

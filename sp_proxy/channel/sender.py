@@ -1,0 +1,130 @@
+"""The worker's end of the channel: bounded, and it never waits.
+
+Records are gathered during a loop turn and written as one frame. What the socket does not take stays in a buffer of limited
+size; when that is full, records are dropped and counted (``channel_dropped:channel_full``), and the next totals that get
+through announce how many.
+"""
+
+import asyncio
+import socket
+from collections import defaultdict
+from collections.abc import Callable
+
+from sp_proxy.channel.frames import Message, Records, Totals, frame
+from sp_proxy.core.exchange import Exchange
+
+MAX_BUFFERED_BYTES = 16 * 1024 * 1024
+"""About 120 records with both bodies full, or 8,000 small ones: more than an exporter that runs leaves behind in a turn."""
+MAX_FRAME_RECORDS = 128
+"""128 records with two bodies of 64 KiB are 16 MiB: a frame stays well below ``frames.MAX_FRAME_BYTES``."""
+
+
+class Sender:
+    """Owns the socket. All calls come from the loop's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        self._loop = loop
+        self._socket = sock
+        self._counters = counters
+        self._records: list[Exchange] = []
+        self._buffer = bytearray()
+        self._writing = False
+        self._closed = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def record(self, exchange: Exchange) -> None:
+        """Send this record at the end of the loop turn, or drop it, counted."""
+        records = self._records
+        if not records:
+            self._loop.call_soon(self._flush_records)
+        records.append(exchange)
+        if len(records) >= MAX_FRAME_RECORDS:
+            self._flush_records()
+
+    def message(self, message: Message) -> None:
+        """Send a message that is not a record. Totals are skipped while the buffer is full: later ones include them."""
+        if self._closed or (isinstance(message, Totals) and len(self._buffer) > MAX_BUFFERED_BYTES):
+            return
+        self._write(frame(message))
+
+    def _flush_records(self) -> None:
+        records = self._records
+        if not records:
+            return
+        self._records = []
+        if self._closed or len(self._buffer) > MAX_BUFFERED_BYTES:
+            self._counters["channel_dropped:channel_closed" if self._closed else "channel_dropped:channel_full"] += len(
+                records
+            )
+            return
+        self._write(frame(Records(records)))
+
+    def _write(self, data: bytes) -> None:
+        if self._buffer:
+            self._buffer += data
+            return
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        if sent < len(data):
+            self._buffer += memoryview(data)[sent:]
+            if not self._writing:
+                self._writing = True
+                self._empty.clear()
+                self._loop.add_writer(self._socket.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        buffer = self._buffer
+        try:
+            with memoryview(buffer) as view, view[: 1 << 20] as piece:
+                sent = self._socket.send(piece)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        del buffer[:sent]
+        if not buffer:
+            self._stop_writing()
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._empty.set()
+            self._loop.remove_writer(self._socket.fileno())
+
+    async def drained(self) -> None:
+        """Return when everything has been written or the receiver is gone."""
+        self._flush_records()
+        await self._empty.wait()
+
+    def close(self) -> None:
+        """The receiver is gone, or the worker ends: nothing is sent any more."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_writing()
+        self._buffer.clear()
+        self._socket.close()
+
+    def on_closed_by_receiver(self, callback: Callable[[], None]) -> None:
+        """Call back once when the receiver has closed its end (nothing is ever received on this channel)."""
+        fileno = self._socket.fileno()
+
+        def readable() -> None:
+            try:
+                data = self._socket.recv(4096)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._loop.remove_reader(fileno)
+                callback()
+
+        self._loop.add_reader(fileno, readable)

@@ -1,0 +1,451 @@
+"""One downstream connection and its one upstream connection.
+
+What the two ends do to each other directly, they do to each other through here: bytes as they come, half-close, abort,
+backpressure. The tap sees the bytes on their way and may hold the start of a head for a moment; once it has given up on the
+connection (or there is none) the bytes go straight through.
+
+Reading downstream starts when upstream is connected: until then the client's bytes wait in the kernel. An upstream that
+refuses or cannot be reached shows as a reset, the nearest thing to what the client would have seen: its own connection has
+already been accepted by the kernel.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, cast
+
+from sp_proxy.core.exchange import ErrorType
+from sp_proxy.relay.listener import Listener
+from sp_proxy.taps.context import Endpoints, Signal, Tap
+from sp_proxy.taps.discard import Discard
+from sp_proxy.taps.http1 import Http1Tap
+
+if TYPE_CHECKING:
+    from sp_proxy.relay.worker import Worker
+
+_LINGER_RESET = struct.pack("ii", 1, 0)
+_READ_BYTES = 262144
+_MAX_DRAIN_BYTES = 8 * 1024 * 1024
+"""More than a socket's receive buffer grows to by default (6 MiB, net.ipv4.tcp_rmem)."""
+CLOSE_DELAY = 1.0
+"""After a refusal, seconds to let the client read the answer before its unread bytes cause a reset (RFC 9112 section 9.6)."""
+
+
+def _as_socket(transport: asyncio.Transport) -> socket.socket:
+    """A socket object over the transport's descriptor; the caller must ``detach`` it."""
+    fileno = transport.get_extra_info("socket").fileno()
+    return socket.socket(fileno=fileno)
+
+
+class _Side(asyncio.Protocol):
+    """What both sides have in common. ``other`` is the side to which this one's bytes go."""
+
+    __slots__ = ("connection", "ended", "lost", "other", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self, connection: "Connection") -> None:
+        self.connection = connection
+        self.other: _Side
+        self.ended = False  # its end of stream has been seen
+        self.lost = False
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came from this end."""
+        raise NotImplementedError
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self.lost = True
+        self.connection.lost(self, exc)
+
+    def pause_writing(self) -> None:
+        """It takes no more for now: make the other end wait."""
+        if not self.other.lost:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It has taken what waited."""
+        if self.connection.aborting:
+            self.transport.abort()
+        elif not self.other.lost:
+            self.other.transport.resume_reading()
+
+    def finish_writing(self) -> None:
+        """Pass on an end of stream."""
+        if not self.lost and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def reset(self) -> None:
+        """Pass on an abort: what has been written still arrives, then a reset."""
+        if self.lost:
+            return
+        sock = _as_socket(self.transport)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        finally:
+            sock.detach()
+        if self.transport.get_write_buffer_size():
+            # resume_writing is called when all of it has been written
+            self.transport.pause_reading()
+            self.transport.set_write_buffer_limits(high=0)
+            if not self.transport.get_write_buffer_size():
+                self.transport.abort()
+        else:
+            self.transport.abort()
+
+    def unread(self) -> bytes:
+        """What the kernel still has of a connection which was lost while we wrote to it.
+
+        A peer that answers early and closes resets us for what we go on sending; its answer is in our receive buffer all
+        the same, where a client connected directly would find it.
+        """
+        pieces = []
+        total = 0
+        sock = _as_socket(self.transport)
+        try:
+            while total < _MAX_DRAIN_BYTES:
+                piece = sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+                if not piece:
+                    break
+                pieces.append(piece)
+                total += len(piece)
+        except OSError:
+            pass  # the reset itself, behind the data
+        finally:
+            sock.detach()
+        return b"".join(pieces)
+
+
+class Downstream(_Side):
+    """The client's side."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.connection.accepted()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came from this end."""
+        connection = self.connection
+        tap = connection.tap
+        if tap is None:
+            self.other.transport.write(data)
+            return
+        out = tap.client(data)
+        if out:
+            self.other.transport.write(out)
+        if tap.signal:
+            connection.look_at_signal()
+
+    def eof_received(self) -> bool:
+        """It has finished sending; it may still receive."""
+        self.ended = True
+        connection = self.connection
+        if connection.tap is not None and (held := connection.tap.client_eof()):
+            self.other.transport.write(held)
+        self.other.finish_writing()
+        connection.ended()
+        return True
+
+
+class Upstream(_Side):
+    """The side of the original destination."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.lost = False
+        self.connection.connected()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came from this end."""
+        connection = self.connection
+        tap = connection.tap
+        if tap is None:
+            self.other.transport.write(data)
+            return
+        out = tap.server(data)
+        if out:
+            self.other.transport.write(out)
+        if tap.signal:
+            connection.look_at_signal()
+
+    def eof_received(self) -> bool:
+        """It has finished sending; it may still receive."""
+        self.ended = True
+        connection = self.connection
+        if connection.tap is not None and (kept := connection.tap.server_eof()):
+            self.other.transport.write(kept)
+        self.other.finish_writing()
+        connection.ended()
+        return True
+
+
+class _NotYetConnected:
+    """Stands for the upstream transport until there is one: keeps what the client has already sent.
+
+    uvloop starts to read as soon as a connection is accepted, so one read may arrive; then reading is paused.
+    """
+
+    __slots__ = ("_downstream", "data")
+
+    def __init__(self, downstream: Downstream) -> None:
+        self._downstream = downstream
+        self.data: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.data.append(data)
+        self._downstream.transport.pause_reading()
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Connection:
+    """Owns both sides and the tap."""
+
+    __slots__ = (
+        "_closed",
+        "_early",
+        "_hold_timer",
+        "_listener",
+        "_local_port",
+        "_refused",
+        "_up_socket",
+        "_worker",
+        "aborting",
+        "downstream",
+        "tap",
+        "upstream",
+    )
+
+    def __init__(self, worker: "Worker", listener: Listener) -> None:
+        self._worker = worker
+        self._listener = listener
+        self._hold_timer: asyncio.TimerHandle | None = None
+        self._up_socket: socket.socket | None = None
+        self._local_port = 0
+        self._closed = False
+        self._refused = False
+        self.aborting = False
+        self.tap: Tap | None = None
+        self.downstream = Downstream(self)
+        self.upstream = Upstream(self)
+        self.downstream.other = self.upstream
+        self.upstream.other = self.downstream
+        self.upstream.lost = True  # until it is connected
+        self._early = _NotYetConnected(self.downstream)
+        self.upstream.transport = cast(asyncio.Transport, self._early)
+
+    # ---- beginning
+
+    def accepted(self) -> None:
+        """Find out where the connection goes, and connect there."""
+        worker, downstream = self._worker, self.downstream
+        worker.connections.add(self)
+        sock = _as_socket(downstream.transport)
+        try:
+            source = sock.getpeername()[:2]
+            destination = self._listener.destination(sock)
+        except OSError:
+            destination = None  # reset before it was accepted
+            source = ("", 0)
+            downstream.reset()
+        finally:
+            sock.detach()
+        if destination is None:
+            worker.counters["refused:not_redirected"] += 1
+        elif worker.loop_guard.is_ours(source, destination):
+            worker.counters["refused:loop"] += 1
+            destination = None
+        if destination is None:
+            downstream.transport.abort()
+            return
+        self.tap = Http1Tap(self._listener.context, Endpoints(source[0], source[1], *destination))
+        if self._listener.resolve:
+            worker.own(self._resolve_and_connect(destination))
+        else:
+            self._connect(destination)
+
+    async def _resolve_and_connect(self, destination: tuple[str, int]) -> None:
+        try:
+            found = await self._worker.loop.getaddrinfo(*destination, type=socket.SOCK_STREAM)
+        except OSError:
+            self._unreachable()
+            return
+        if not self._closed:
+            self._connect(cast("tuple[str, int]", found[0][4][:2]))
+
+    def _connect(self, destination: tuple[str, int]) -> None:
+        sock = socket.socket(socket.AF_INET6 if ":" in destination[0] else socket.AF_INET, socket.SOCK_STREAM)
+        self._up_socket = sock
+        sock.setblocking(False)
+        error = sock.connect_ex(destination)
+        if error in (0, 115):  # EINPROGRESS
+            local = sock.getsockname()
+            self._local_port = local[1]
+            self._worker.loop_guard.opened(local[:2], destination)
+            if error:
+                self._worker.loop.add_writer(sock.fileno(), self._connect_ended)
+            else:
+                self._worker.own(self._adopt())
+        else:
+            self._unreachable()
+
+    def _connect_ended(self) -> None:
+        sock = self._up_socket
+        assert sock is not None
+        self._worker.loop.remove_writer(sock.fileno())
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._unreachable()
+        else:
+            self._worker.own(self._adopt())
+
+    async def _adopt(self) -> None:
+        sock, self._up_socket = self._up_socket, None
+        if sock is None:
+            return  # the client has gone in the meantime
+        try:
+            await self._worker.loop.create_connection(lambda: self.upstream, sock=sock)
+        except OSError:
+            self._unreachable()
+
+    def connected(self) -> None:
+        """The upstream connection is there: let the bytes flow."""
+        downstream, upstream = self.downstream, self.upstream
+        if downstream.lost:
+            upstream.transport.abort()
+            return
+        limit = self._worker.config.buffer_size
+        upstream.transport.set_write_buffer_limits(high=limit)
+        downstream.transport.set_write_buffer_limits(high=limit)
+        for data in self._early.data:
+            upstream.transport.write(data)
+        if downstream.ended:
+            upstream.transport.write_eof()
+        else:
+            downstream.transport.resume_reading()
+
+    def _unreachable(self) -> None:
+        self._worker.counters["upstream_connect_failed"] += 1
+        self._forget_socket()
+        if self.tap is not None:
+            self.tap.close("upstream_unreachable")
+        self.downstream.reset()
+
+    def _forget_socket(self) -> None:
+        sock = self._up_socket
+        if sock is not None:
+            self._up_socket = None
+            self._worker.loop.remove_writer(sock.fileno())
+            sock.close()
+
+    # ---- on the way
+
+    def look_at_signal(self) -> None:
+        """The tap wants something other than to go on."""
+        tap = self.tap
+        if tap is None:
+            return
+        signal = tap.signal
+        if signal is Signal.HOLDING:
+            if self._hold_timer is None:
+                self._hold_timer = self._worker.loop.call_later(
+                    self._worker.config.detect_timeout, self._held_long_enough
+                )
+        elif signal is Signal.RAW or signal is Signal.HTTP2:
+            if signal is Signal.HTTP2:
+                self._worker.counters["raw:http2"] += 1
+            held = tap.take_held()
+            self.tap = None
+            if held:
+                self.upstream.transport.write(held)
+        elif signal is Signal.ANSWER:
+            self._refuse(tap.answer)
+        elif signal is Signal.ABORT:
+            self.abort()
+
+    def _held_long_enough(self) -> None:
+        self._hold_timer = None
+        tap = self.tap
+        if tap is not None and (data := tap.timeout()) and not self.upstream.transport.is_closing():
+            self.upstream.transport.write(data)
+
+    def _refuse(self, answer: bytes) -> None:
+        """Strict reading: answer the client ourselves, abandon upstream, and close without cutting off the answer."""
+        if self._refused:
+            return
+        self._refused = True
+        self.tap = Discard()
+        self._forget_socket()
+        self.upstream.reset()
+        transport = self.downstream.transport
+        if answer:
+            transport.write(answer)
+        transport.write_eof()
+        self._worker.loop.call_later(CLOSE_DELAY, self.abort)
+
+    # ---- ending
+
+    def ended(self) -> None:
+        """One end has finished sending; when both have, the connection is over."""
+        if self.downstream.ended and self.upstream.ended:
+            self._close_tap("")
+            self.downstream.transport.close()
+            self.upstream.transport.close()
+
+    def lost(self, side: _Side, exc: Exception | None) -> None:
+        """One end is gone. Without an exception we closed it ourselves."""
+        if self._refused:
+            pass
+        elif exc is not None and not side.other.lost and not side.other.transport.is_closing():
+            data = side.unread()
+            if data:
+                side.data_received(data)
+            side.other.reset()
+            self.aborting = True
+        if side is self.downstream:
+            self._close_tap("client_aborted")
+            self._forget_socket()
+        else:
+            self._close_tap("upstream_aborted")
+            if self._local_port:
+                self._worker.loop_guard.closed(self._local_port)
+                self._local_port = 0
+        if self.downstream.lost and self.upstream.lost and not self._closed:
+            self._closed = True
+            self._worker.connections.discard(self)
+
+    def _close_tap(self, error: ErrorType) -> None:
+        tap, self.tap = self.tap, None
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
+        if tap is not None:
+            tap.close(error or "upstream_aborted")
+
+    @property
+    def idle(self) -> bool:
+        """No exchange is going on: the connection may be closed without harm."""
+        return self.tap is not None and self.tap.idle
+
+    def close(self) -> None:
+        """Close an idle connection, both ends in order."""
+        self._close_tap("")
+        self.downstream.transport.close()
+        if not self.upstream.lost:
+            self.upstream.transport.close()
+
+    def abort(self) -> None:
+        """Reset both ends now."""
+        self.aborting = True
+        self._close_tap("upstream_aborted")
+        self._forget_socket()
+        for side in (self.downstream, self.upstream):
+            if not side.lost:
+                side.transport.abort()

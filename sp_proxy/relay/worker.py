@@ -1,0 +1,167 @@
+"""A relay worker: one process, one uvloop, the listening sockets it inherited, and one channel to the exporter.
+
+Life: accept → say ``Ready``. SIGTERM: accept no more, close what is idle, let the rest finish within the grace period, abort what
+is then left, say ``Drained``, exit 0. A second SIGTERM, or SIGINT twice: at once. The supervisor's end of the channel closing
+means that it is gone: the same as SIGTERM, so that its successor can bind the ports.
+"""
+
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import random
+import resource
+import signal
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+import uvloop
+
+from sp_proxy.channel.frames import Drained, Ready, Totals
+from sp_proxy.channel.sender import Sender
+from sp_proxy.core.inject import Injector
+from sp_proxy.core.rules import Policy
+from sp_proxy.relay.config import ListenerConfig, WorkerConfig
+from sp_proxy.relay.connection import Connection
+from sp_proxy.relay.listener import Listener
+from sp_proxy.relay.loop_guard import LoopGuard
+from sp_proxy.taps.context import TapContext
+
+TOTALS_INTERVAL = 1.0
+"""Seconds between two reports of the running totals."""
+BACKLOG = 4096
+"""As the supervisor bound them: listening again must not make the queue shorter."""
+_DRAIN_LOOK_INTERVAL = 0.05
+
+
+class Worker:
+    """What all connections of the process share."""
+
+    def __init__(self, config: WorkerConfig, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
+        self.loop = loop
+        self.counters: defaultdict[str, int] = defaultdict(int)
+        self.connections: set[Connection] = set()
+        self.loop_guard = LoopGuard(config.loop_guard_fd)
+        channel = socket.socket(fileno=config.channel_fd)
+        channel.setblocking(False)
+        self.sender = Sender(loop, channel, self.counters)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        policy = Policy(config.policy)
+        injector = Injector(config.headers)
+        self._listeners = [self._listener(each, policy, injector) for each in config.listeners]
+
+    def _listener(self, config: ListenerConfig, policy: Policy, injector: Injector) -> Listener:
+        context = TapContext(
+            direction=config.direction,
+            policy=policy,
+            injector=injector,
+            sink=self.sender.record,
+            counters=self.counters,
+            unix_ns=time.time_ns,
+            random_bits=random.getrandbits,
+            strict=self.config.strict == "reject",
+            max_body_size=self.config.max_body_size,
+            max_head_size=self.config.max_head_size,
+        )
+        listening = socket.socket(fileno=config.fd)
+        listening.setblocking(False)
+        upstream = (config.upstream_host, config.upstream_port) if config.upstream_host else None
+        resolve = upstream is not None
+        if upstream is not None:
+            with contextlib.suppress(ValueError):
+                ipaddress.ip_address(upstream[0])
+                resolve = False
+        return Listener(listening, context, upstream, resolve)
+
+    def own(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run it as a task which this worker owns."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def run(self) -> None:
+        """Serve until asked to stop, then drain."""
+        loop = self.loop
+        loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
+        self.sender.on_closed_by_receiver(self._stop.set)
+        for listener in self._listeners:
+            self._servers.append(
+                await loop.create_server(partial(self._accept, listener), sock=listener.listening, backlog=BACKLOG)
+            )
+        gc.collect()
+        gc.freeze()
+        self.sender.message(Ready(self.config.worker_id))
+        reporter = loop.create_task(self._report())
+        await self._stop.wait()
+        for server in self._servers:
+            server.close()
+        await self._drain()
+        reporter.cancel()
+        self._send_totals()
+        self.sender.message(Drained())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.sender.drained(), 1.0)
+        self.sender.close()
+
+    def _accept(self, listener: Listener) -> asyncio.Protocol:
+        self.counters["connections"] += 1
+        return Connection(self, listener).downstream
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._stop_now.set()
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        deadline = self.loop.time() + self.config.grace_period
+        while self.connections and self.loop.time() < deadline and not self._stop_now.is_set():
+            for connection in list(self.connections):
+                if connection.idle:
+                    connection.close()
+            await asyncio.sleep(_DRAIN_LOOK_INTERVAL)
+        for connection in list(self.connections):
+            self.counters["aborted_at_shutdown"] += 1
+            connection.abort()
+        await asyncio.sleep(0)
+
+    async def _report(self) -> None:
+        while True:
+            self._send_totals()
+            await asyncio.sleep(TOTALS_INTERVAL)
+
+    def _send_totals(self) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self.sender.message(
+            Totals(
+                dict(self.counters),
+                {
+                    "connections_open": len(self.connections),
+                    "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                    "max_rss_bytes": usage.ru_maxrss * 1024,
+                },
+            )
+        )
+
+
+def main(config: WorkerConfig) -> int:
+    """Run a worker in this process; its exit code."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    async def run() -> None:
+        await Worker(config, asyncio.get_running_loop()).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    return 0

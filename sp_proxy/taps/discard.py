@@ -1,0 +1,39 @@
+"""The tap of a connection that was refused: nothing that still arrives goes anywhere."""
+
+from sp_proxy.core.exchange import ErrorType
+from sp_proxy.taps.context import Signal
+
+
+class Discard:
+    """See ``context.Tap``."""
+
+    signal = Signal.NONE
+    answer = b""
+    idle = False
+
+    def client(self, data: bytes) -> bytes:  # noqa: ARG002
+        """Nothing goes upstream."""
+        return b""
+
+    def server(self, data: bytes) -> bytes:  # noqa: ARG002
+        """Nothing goes downstream."""
+        return b""
+
+    def timeout(self) -> bytes:
+        """Nothing is held."""
+        return b""
+
+    def take_held(self) -> bytes:
+        """Nothing is held."""
+        return b""
+
+    def client_eof(self) -> bytes:
+        """Nothing is held."""
+        return b""
+
+    def server_eof(self) -> bytes:
+        """Nothing is held."""
+        return b""
+
+    def close(self, error: ErrorType) -> None:
+        """Nothing is open."""
