@@ -5,9 +5,8 @@ it. Both are bytes on the wire and patterns are text: they are matched as UTF-8,
 is written, with undecodable bytes as lone surrogates, so every target can be matched and none fails. (Latin-1 would
 never match a non-ASCII letter of a pattern in a target which carries it as UTF-8.)
 
-A decision is asked for at every request of the relay. What depends on method, target and authority alone is cached;
-what depends on header fields comes after that, as searches in the field block (``filters.py``). The cache is emptied when it is
-full: keeping an order of use would cost every hit, and a refill costs a few microseconds an entry.
+A decision is asked for at every request of the relay. What depends on method, target and authority alone is
+remembered; what depends on header fields comes after that, as searches in the field block (``filters.py``).
 """
 
 import re
@@ -26,9 +25,10 @@ from sp_proxy.core.filters import (
     is_static_response,
     is_static_target,
 )
+from sp_proxy.core.memo import Memo
 
 MAX_CACHED: Final = 2048
-"""Entries for each direction; with the limit below, at most about 3 MiB."""
+"""Requests whose decision is remembered; with the limit below, at most about 3 MiB."""
 MAX_CACHED_LENGTH: Final = 768
 """Longer targets and authorities together are decided anew each time: a client must not be able to fill memory."""
 
@@ -166,7 +166,7 @@ class Policy:
         self._skip_prefetch = config.skip_prefetch
         self._skip_ingress_gateway = config.skip_ingress_gateway
         self._is_ingress_gateway = config.skip_ingress_gateway and INGRESS_GATEWAY.decode() in config.service_name
-        self._cache: dict[tuple[Direction, bytes, bytes, bytes], Decision] = {}
+        self._cache: Memo[tuple[Direction, bytes, bytes, bytes], Decision] = Memo(MAX_CACHED, MAX_CACHED_LENGTH)
 
     def request(
         self, direction: Direction, method: bytes, target: bytes, authority: bytes, lower_fields: bytes
@@ -180,10 +180,7 @@ class Policy:
         decision = self._cache.get(key)
         if decision is None:
             decision = self._decide(direction, method, target, authority)
-            if len(target) + len(authority) + len(method) <= MAX_CACHED_LENGTH:
-                if len(self._cache) >= MAX_CACHED:
-                    self._cache.clear()
-                self._cache[key] = decision
+            self._cache.keep(key, decision, len(method) + len(target) + len(authority))
         if has_telling_field(lower_fields) is None:
             return decision
         if self._skip_ingress_gateway and is_from_ingress_gateway(lower_fields):
