@@ -53,7 +53,7 @@ def flag_layer(flags: Mapping[str, Any]) -> Layer:
     found: dict[KeyPath, tuple[str, Any]] = {}
     for key, value in flags.items():
         name, raw = (value.name, value.value) if isinstance(value, Flag) else (SET, value)
-        path: KeyPath = tuple(key.split("."))
+        path = _path(key)
         if resolve(path) is None:
             problems.append(f"{name}: {_shown(path)}: unknown key; nearest known key: {nearest(path)}")
             continue
@@ -67,6 +67,17 @@ def flag_layer(flags: Mapping[str, Any]) -> Layer:
     for path in sorted(found, key=len):
         merge(values, without_nothing(nest(path, found[path][1])))
     return Layer("the command line", values, {path: name for path, (name, _) in found.items()})
+
+
+def _path(key: str) -> KeyPath:
+    """The dotted key, in which the name of a tag may have dots of its own."""
+    path: KeyPath = ()
+    rest = key
+    while rest:
+        here = resolve(path)
+        name, _, rest = (rest, "", "") if here and here.kind == "mapping" else rest.partition(".")
+        path = (*path, name)
+    return path if not key.endswith(".") else (*path, "")
 
 
 def _shown(path: KeyPath) -> str:

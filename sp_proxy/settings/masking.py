@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from sp_proxy.settings.keys import KeyPath, is_secret, quoted, resolve
+from sp_proxy.settings.keys import KeyPath, dotted, fields, is_secret, node, quoted, resolve
 from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.types import Address
 
@@ -63,3 +63,18 @@ def masked(settings: SettingsModel) -> dict[str, Any]:
     for name in ("inbound", "outbound"):
         data["listen"][name] = data["listen"][name] or "off"
     return data
+
+
+def flat(settings: SettingsModel) -> dict[str, Any]:
+    """The same, one entry a setting by dotted key; every entry of a mapping such as ``tags`` is one."""
+    data = masked(settings)
+    result: dict[str, Any] = {}
+    for path, field in fields():
+        value: Any = data
+        for key in path:
+            value = value[key]
+        if node(field.annotation).kind == "mapping" and value:
+            result.update({dotted((*path, name)): entry for name, entry in value.items()})
+        else:
+            result[dotted(path)] = value
+    return result

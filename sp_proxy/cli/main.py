@@ -1,0 +1,136 @@
+"""The console script ``sp-proxy``. It knows its subcommands by name only and imports one when it is called.
+
+To add a subcommand, add one line to ``COMMANDS``: its module and the line that the help shows. The module has either
+
+- ``app``, a ``typer.Typer`` (one command in it becomes the subcommand itself, several become its subcommands), or
+- a function of the subcommand's name, which typer makes a subcommand of.
+
+Options which several subcommands share are in ``options.py``. A command returns its exit code (None is 0) or raises
+``typer.Exit``. A subcommand whose module does not exist is not offered. A wrong command line is one line on standard error
+and exit code 2; an interrupt is 130; a reader that went away ends the program quietly, as SIGPIPE would (141).
+"""
+
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple, override
+
+import typer
+from typer.core import TyperGroup
+
+from sp_proxy import __version__
+
+
+class Subcommand(NamedTuple):
+    """Where a subcommand is, and what it does, in a line."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "run": Subcommand("sp_proxy.cli.run", "Run the daemon."),
+    "netfilter": Subcommand("sp_proxy.cli.netfilter", "Write, apply, verify or remove redirect rules."),
+    "backend": Subcommand("sp_proxy.cli.backend", "Run the embedded backend alone."),
+    "demo": Subcommand("sp_proxy.cli.demo", "See it work: a small application, captured live."),
+    "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),
+}
+
+USAGE_EXIT_CODE = 2
+INTERRUPT_EXIT_CODE = 128 + signal.SIGINT
+PIPE_EXIT_CODE = 128 + signal.SIGPIPE
+
+
+def _exists(name: str) -> bool:
+    return importlib.util.find_spec(COMMANDS[name].module) is not None
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports the module of the subcommand that is called, and of no other."""
+
+    @override
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if _exists(name)]
+
+    @override
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS or not _exists(cmd_name):
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name].module)
+        app: typer.Typer | None = getattr(module, "app", None)
+        if app is None:
+            app = typer.Typer(add_completion=False)
+            app.command(cmd_name)(getattr(module, cmd_name))
+        app.rich_markup_mode = None  # boxes are neither one line nor readable in a log
+        command = typer.main.get_command(app)
+        command.name = cmd_name
+        return command
+
+    @override
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
+
+    @override
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # The one of click imports every subcommand to suggest a name.
+        command = self.get_command(ctx, args[0])
+        if command is None:
+            ctx.fail(f"no such command: {args[0]!r}; commands: {', '.join(self.list_commands(ctx))}")
+        return args[0], command, args[1:]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"sp-proxy {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="sp-proxy",
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Transparent traffic-capture proxy."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return the exit code; ``arguments`` are the process's own by default."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words:
+        print("sp-proxy: a command is missing; see sp-proxy --help", file=sys.stderr)
+        return USAGE_EXIT_CODE
+    try:
+        code = typer.main.get_command(app)(words, prog_name="sp-proxy", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "sp-proxy"
+        print(f"{command}: {' '.join(error.format_message().split())} (see {command} --help)", file=sys.stderr)
+        return USAGE_EXIT_CODE
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPT_EXIT_CODE
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_EXIT_CODE
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
