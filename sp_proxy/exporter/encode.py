@@ -1,0 +1,136 @@
+"""Encoding: a batch becomes finished OTLP requests, one ``ResourceSpans`` a service name, compressed.
+
+Runs in a thread, one batch at a time. A record of which no span can be made is lost alone, and a request never exceeds
+``MAX_REQUEST_BYTES`` before compression.
+
+Level 1 of gzip: on spans of JSON exchanges (2.8 KB each) it takes 20 µs a record for a factor of 4.2, level 6 takes
+45 µs for 4.9. It is the exporter's largest cost, and zlib gives up the interpreter lock for it.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from sp_proxy import __version__
+from sp_proxy.core.exchange import Exchange
+from sp_proxy.core.otlp import encode_request, encode_resource, encode_scope
+from sp_proxy.exporter.stats import DropReason
+
+MAX_REQUEST_BYTES = 64 << 20
+"""Contract section 5."""
+GZIP_LEVEL = 1
+_GZIP_WINDOW_BITS = 31
+_SPAN_OVERHEAD_BYTES = 6
+"""Tag and length of a span: one byte and at most five."""
+_REQUEST_OVERHEAD_BYTES = 64
+"""Tags and lengths around the spans of one service."""
+
+EncodeSpan = Callable[[Exchange], bytes]
+"""The body of a ``Span`` message."""
+
+
+class Payload(Struct, frozen=True, gc=False):
+    """One finished request body: the unit that is queued, spooled and sent. Nothing else is needed to deliver it, so
+    it can wait anywhere, on disk too.
+    """
+
+    body: bytes
+    records: int
+    encoding: Literal["gzip", ""]
+    """``content-encoding`` of the body; empty for none."""
+    raw_size: int
+    """Bytes before compression."""
+
+
+class Encoded(Struct, frozen=True):
+    """What became of a batch: every record is in one payload or in ``lost``."""
+
+    payloads: list[Payload]
+    lost: Mapping[DropReason, int]
+
+
+class _Part(Struct, frozen=True):
+    """Spans of one service that fit into one request together."""
+
+    service_name: str
+    spans: list[bytes]
+    size: int
+    """At most so many bytes in a request."""
+
+
+class Encoder:
+    """Makes payloads. Stateless but for what ``encode_span`` remembers."""
+
+    def __init__(
+        self,
+        encode_span: EncodeSpan,
+        resource: Mapping[str, str],
+        *,
+        compression: Literal["gzip", "none"] = "gzip",
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+    ) -> None:
+        """``resource``: the attributes beside ``service.name``."""
+        self._encode_span = encode_span
+        self._resource = encode_resource(resource)
+        self._scope = encode_scope("sp-proxy", __version__)
+        self._compression = compression
+        self._limit = max_request_bytes
+
+    def encode(self, exchanges: Iterable[Exchange]) -> Encoded:
+        """The payloads of a batch, in order within a service."""
+        lost: Counter[DropReason] = Counter()
+        services: dict[str, list[bytes]] = {}
+        for exchange in exchanges:
+            try:
+                span = self._encode_span(exchange)
+            except Exception:  # noqa: BLE001 (whatever it is, it costs this record and no other)
+                lost["encode_failed"] += 1
+            else:
+                services.setdefault(exchange.service_name.decode("utf-8", "replace"), []).append(span)
+        parts = [part for name, spans in services.items() for part in self._split(name, spans, lost)]
+        return Encoded([self._payload(together) for together in self._join(parts)], lost)
+
+    def _split(self, service_name: str, spans: list[bytes], lost: Counter[DropReason]) -> Iterator[_Part]:
+        empty = len(self._resource) + len(service_name.encode()) + len(self._scope) + _REQUEST_OVERHEAD_BYTES
+        part: list[bytes] = []
+        size = empty
+        for span in spans:
+            needed = len(span) + _SPAN_OVERHEAD_BYTES
+            if empty + needed > self._limit:
+                lost["too_large"] += 1
+                continue
+            if size + needed > self._limit:
+                yield _Part(service_name, part, size)
+                part, size = [], empty
+            part.append(span)
+            size += needed
+        if part:
+            yield _Part(service_name, part, size)
+
+    def _join(self, parts: list[_Part]) -> Iterator[list[_Part]]:
+        together: list[_Part] = []
+        size = 0
+        for part in parts:
+            if together and size + part.size > self._limit:
+                yield together
+                together, size = [], 0
+            together.append(part)
+            size += part.size
+        if together:
+            yield together
+
+    def _payload(self, parts: list[_Part]) -> Payload:
+        # Messages laid one after another are one message with all their repeated fields.
+        body = b"".join(
+            encode_request(
+                encode_resource({"service.name": part.service_name}) + self._resource, self._scope, part.spans
+            )
+            for part in parts
+        )
+        records = sum(len(part.spans) for part in parts)
+        if self._compression == "none":
+            return Payload(body, records, "", len(body))
+        return Payload(zlib.compress(body, GZIP_LEVEL, _GZIP_WINDOW_BITS), records, "gzip", len(body))

@@ -1,0 +1,131 @@
+"""Intake: the frames of one worker's channel become records for the next stage, and counters.
+
+A worker restart begins new totals, on a new channel: what is added up are differences, so a counter here never falls.
+A stream that cannot be read (a broken or foreign sender) costs its channel, which is closed and counted, never more.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from sp_proxy.channel.frames import Drained, FrameError, FrameReader, Ready, Records, Totals
+from sp_proxy.core.exchange import Exchange
+from sp_proxy.exporter.stats import WorkerStats
+
+RECEIVE_BYTES = 256 * 1024
+CHANNEL_DROPPED = "channel_dropped"
+"""The counter, by reason, in which a worker announces what it could not send."""
+
+Consume = Callable[[list[Exchange]], Awaitable[None]]
+"""Takes received records. May wait: then the channel fills up, and the worker drops and counts."""
+
+
+class WorkerChannel:
+    """One connection of one worker, from ``attach`` to its end: what the supervisor may wait for."""
+
+    def __init__(self, worker_id: int) -> None:
+        self.worker_id = worker_id
+        self.ready = trio.Event()
+        """The worker accepts connections."""
+        self.drained = trio.Event()
+        """The worker has said that nothing follows; all of it has been taken."""
+        self.ended = trio.Event()
+        """End of file, or the channel was closed because of ``error``."""
+        self.error = ""
+        """Why it could not be read on; empty for an orderly end."""
+
+    async def finished(self) -> None:
+        """Wait until no more records will come."""
+        async with trio.open_nursery() as nursery:
+            for event in (self.drained, self.ended):
+                nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
+
+
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+class WorkerReports:
+    """What all workers have reported in their totals, added up by worker id."""
+
+    def __init__(self) -> None:
+        self._counters: dict[int, Counter[str]] = {}
+        self._gauges: dict[int, dict[str, float]] = {}
+        self._connected: Counter[int] = Counter()
+        self.channel_errors = 0
+
+    def connect(self, worker_id: int) -> None:
+        """A channel begins."""
+        self._connected[worker_id] += 1
+        self._counters.setdefault(worker_id, Counter())
+
+    def disconnect(self, worker_id: int) -> None:
+        """A channel has ended. Its gauges go with it; its counters stay."""
+        self._connected[worker_id] -= 1
+        if not self._connected[worker_id]:
+            self._gauges.pop(worker_id, None)
+
+    def add(self, worker_id: int, before: Totals, now: Totals) -> None:
+        """Two consecutive totals of one channel."""
+        counters = self._counters.setdefault(worker_id, Counter())
+        for name, value in now.counters.items():
+            counters[name] += max(value - before.counters.get(name, 0), 0)
+        self._gauges[worker_id] = dict(now.gauges)
+
+    def channel_dropped(self) -> dict[str, int]:
+        """Records that workers lost before the channel, by reason."""
+        dropped: Counter[str] = Counter()
+        for counters in self._counters.values():
+            for name, value in counters.items():
+                kind, _, reason = name.partition(":")
+                if kind == CHANNEL_DROPPED:
+                    dropped[reason] += value
+        return dict(dropped)
+
+    def snapshot(self) -> tuple[WorkerStats, ...]:
+        """By worker id."""
+        return tuple(
+            WorkerStats(worker_id, self._connected[worker_id] > 0, dict(counters), self._gauges.get(worker_id, {}))
+            for worker_id, counters in sorted(self._counters.items())
+        )
+
+
+async def receive(
+    stream: trio.abc.ReceiveStream, channel: WorkerChannel, reports: WorkerReports, consume: Consume
+) -> None:
+    """Read a channel to its end, then close it. Raises nothing that the worker could cause."""
+    worker_id = channel.worker_id
+    reports.connect(worker_id)
+    reader = FrameReader()
+    totals = Totals()
+    try:
+        async with stream:
+            while data := await stream.receive_some(RECEIVE_BYTES):
+                reader.feed(data)
+                while (message := reader.next()) is not None:
+                    match message:
+                        case Records(exchanges):
+                            await consume(exchanges)
+                        case Totals():
+                            reports.add(worker_id, totals, message)
+                            totals = message
+                        case Ready():
+                            channel.ready.set()
+                        case Drained():
+                            channel.drained.set()
+            if reader.pending:
+                raise FrameError(f"the stream ended within a frame, after {reader.pending} bytes")
+    except (FrameError, trio.BrokenResourceError) as error:
+        channel.error = str(error) or type(error).__name__
+        reports.channel_errors += 1
+        structlog.get_logger().warning("channel_closed", worker_id=worker_id, reason=channel.error)
+    except Exception as error:  # noqa: BLE001 (a fault of our own costs this channel, not the daemon)
+        channel.error = f"internal error: {error}"
+        reports.channel_errors += 1
+        structlog.get_logger().exception("channel_closed", worker_id=worker_id)
+    finally:
+        reports.disconnect(worker_id)
+        channel.ended.set()

@@ -1,0 +1,161 @@
+"""One attempt: a payload goes to one OTLP/HTTP backend, and what came of it comes back as an ``Outcome``.
+
+No retry and no queue here. Redirects are not followed, proxies and credentials of the environment are not used, TLS is
+verified, and no more of an answer is read than ``MAX_ANSWER_BYTES``. Never raises for what a network or a server does.
+"""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+import httpx
+import trio
+from pydantic import SecretStr
+
+from sp_proxy import __version__
+from sp_proxy.exporter.encode import Payload
+from sp_proxy.exporter.outcome import Answer, Outcome, Permanent, Retryable, interpret
+from sp_proxy.settings.model import Upload
+
+TRACES_PATH = "/v1/traces"
+MAX_ANSWER_BYTES = 1 << 20
+"""An ``ExportTraceServiceResponse`` is some dozen bytes; only something else is longer."""
+CLOSE_SECONDS = 1.0
+"""Limit for closing a connection in good manners."""
+
+
+class Send(Protocol):
+    """What a delivery needs of a destination: try once."""
+
+    async def send(self, payload: Payload) -> Outcome:
+        """One attempt. Raises nothing that the destination or the way to it could cause."""
+
+
+def traces_url(base: str) -> httpx.URL:
+    """``POST`` goes here: the base with ``/v1/traces``, unless it ends so already. Keeps a path prefix and a query.
+
+    Raises ValueError for what is not an http or https URL.
+    """
+    try:
+        url = httpx.URL(base)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"sp_backend_url: not a URL ({error})") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("sp_backend_url: not a URL of the form https://HOST[:PORT][/PATH]")
+    path = url.path.rstrip("/")
+    return url.copy_with(path=path if path.endswith(TRACES_PATH) else path + TRACES_PATH, fragment=None)
+
+
+class OtlpHttp:
+    """An OTLP/HTTP backend with kept-alive connections. An async context manager; leaving it closes them."""
+
+    def __init__(self, base_url: str, public_key: SecretStr, settings: Upload, clock: Callable[[], float]) -> None:
+        """``clock`` tells the wall clock's unix time, which a ``Retry-After`` date is compared with.
+
+        Raises ValueError for a URL or a public key which cannot be sent.
+        """
+        self._url = traces_url(base_url)
+        self._timeout = settings.timeout
+        self._clock = clock
+        headers = {
+            "content-type": "application/x-protobuf",
+            "user-agent": f"sp-proxy/{__version__}",
+            "accept-encoding": "identity",
+        }
+        if key := public_key.get_secret_value():
+            if not (key.isascii() and key.isprintable()):
+                raise ValueError("public_key: only printable ASCII characters can be sent in a header")
+            headers["x-public-key"] = key
+        self._client = httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(
+                connect=settings.connect_timeout,
+                write=settings.write_timeout,
+                read=settings.read_timeout,
+                pool=settings.timeout,
+            ),
+            limits=httpx.Limits(
+                max_connections=settings.concurrency,
+                max_keepalive_connections=settings.concurrency,
+                keepalive_expiry=60,
+            ),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
+            await self._client.aclose()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, for the log: no path, query or credentials."""
+        return f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
+
+    async def send(self, payload: Payload) -> Outcome:
+        """One attempt, within the time limits of the settings."""
+        headers = {"content-encoding": payload.encoding} if payload.encoding else {}
+        request = self._client.build_request("POST", self._url, content=payload.body, headers=headers)
+        deadline = trio.current_time() + self._timeout
+        response = None
+        try:
+            with trio.move_on_at(deadline):
+                response = await self._client.send(request, stream=True)
+        except httpx.LocalProtocolError as error:
+            return Permanent("protocol_error", _line(error))
+        except (httpx.TransportError, OSError) as error:
+            return Retryable(_token(error), detail=_line(error))
+        if response is None:
+            return Retryable("timeout", detail=f"no answer within {self._timeout:g} s")
+        try:
+            body, unreadable = await _body(response, deadline)
+        finally:
+            with trio.move_on_after(CLOSE_SECONDS):  # a closing TLS connection may wait for a peer that does not read
+                await response.aclose()
+        return interpret(_answer(response, body, unreadable), payload.records, self._clock())
+
+
+async def _body(response: httpx.Response, deadline: float) -> tuple[bytes | None, str]:
+    """The body as sent, or None and why not. Once the status is here it decides, so a body that fails is a remark and
+    not an outcome: sending again what a 2xx acknowledged would only make duplicates.
+    """
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        return None, "the answer has a content-encoding that was not asked for"
+    body = bytearray()
+    try:
+        with trio.move_on_at(deadline):
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    return None, f"the answer is longer than {MAX_ANSWER_BYTES} bytes"
+            return bytes(body), ""
+    except (httpx.TransportError, OSError) as error:
+        return None, f"the answer ended early: {_line(error)}"
+    return None, "the answer did not end in time"
+
+
+def _answer(response: httpx.Response, body: bytes | None, unreadable: str) -> Answer:
+    return Answer(
+        status=response.status_code,
+        content_type=response.headers.get("content-type", ""),
+        retry_after=response.headers.get("retry-after", ""),
+        location=response.headers.get("location", ""),
+        body=body,
+        unreadable=unreadable,
+    )
+
+
+def _token(error: Exception) -> str:
+    """``ConnectTimeout`` as ``connect_timeout``: httpx's names are a short, stable list."""
+    name = type(error).__name__ if isinstance(error, httpx.TransportError) else "os_error"
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
