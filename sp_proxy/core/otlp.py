@@ -33,13 +33,18 @@ def _lay_varint(value: int) -> bytes:
     return bytes(laid)
 
 
-_VARINTS: Final = tuple(_lay_varint(value) for value in range(1 << 14))
-"""All of one and two bytes: most lengths, looked up (30 ns) instead of computed (400 ns)."""
+_TABLE: Final = 4096
+_VARINTS: Final = tuple(_lay_varint(value) for value in range(_TABLE))
+"""Most lengths, looked up (30 ns) instead of computed (400 ns)."""
+_STRING_HEADS: Final = tuple(
+    _VARINTS[1 + len(laid) + value] + b"\x0a" + laid for value, laid in enumerate(_VARINTS[: _TABLE - 3])
+)
+"""By the length of a short string: the length of its ``AnyValue``, the tag of ``string_value``, its own length."""
 
 
 def varint(value: int) -> bytes:
     """A base-128 varint. Negative values take ten bytes, as ``int64`` has it."""
-    return _VARINTS[value] if 0 <= value < 16384 else _lay_varint(value)
+    return _VARINTS[value] if 0 <= value < _TABLE else _lay_varint(value)
 
 
 def fixed64(value: int) -> bytes:
@@ -78,9 +83,13 @@ def key(name: bytes) -> bytes:
 
 def string_attribute(laid_key: bytes, value: bytes, tag: bytes = SPAN_ATTRIBUTE) -> bytes:
     """An attribute with a string value (``AnyValue.string_value``). ``value`` is UTF-8 (see ``utf8``)."""
-    laid = b"\x0a" + varint(len(value)) + value
-    pair = laid_key + varint(len(laid)) + laid
-    return tag + varint(len(pair)) + pair
+    length = len(value)
+    if length < _TABLE - 3:
+        head = _STRING_HEADS[length]
+    else:
+        laid = varint(length)
+        head = varint(1 + len(laid) + length) + b"\x0a" + laid
+    return tag + varint(len(laid_key) + len(head) + length) + laid_key + head + value
 
 
 def int_attribute(laid_key: bytes, value: int, tag: bytes = SPAN_ATTRIBUTE) -> bytes:

@@ -8,6 +8,8 @@ leaves out is remembered as leaving nothing.
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from sp_proxy.core.memo import Memo
 from sp_proxy.core.otlp import key, string_attribute, text, utf8
 from sp_proxy.core.redaction import RedactHeader
@@ -17,9 +19,24 @@ Field = tuple[bytes, bytes, bytes]
 one exception to structs here: it is looked at 20 times a record.
 """
 
+_NOTHING: Final[Field] = (b"", b"", b"")
 _NAME: Final = 0
 _LAID: Final = 1
-_VALUE: Final = 2
+
+MAX_VALUES: Final = 256
+"""Lines of one name that are remembered. A name with more is one whose values do not repeat (``traceparent``), and
+remembering those would only push out what does.
+"""
+
+
+class _Name(Struct):
+    """What is known of a field name."""
+
+    name: bytes
+    text: str
+    keys: tuple[bytes, ...]
+    """Laid keys of the attributes that carry its value."""
+    remembered: int = 0
 
 
 class FieldEncoder:
@@ -40,7 +57,7 @@ class FieldEncoder:
         self._also = {name: key(attribute.encode()) for name, attribute in (also or {}).items()}
         self._not_repeated = frozenset(not_repeated)
         self._lines: Memo[bytes, Field] = Memo(4096, 1024)
-        self._keys: Memo[bytes, bytes] = Memo(1024, 256)
+        self._names: Memo[bytes, _Name] = Memo(1024, 512)
 
     def encode(self, block: bytes, pieces: list[bytes]) -> dict[bytes, Field]:
         r"""Lay the attributes of a field block (``b"Name: value\r\n"`` lines) and add them to ``pieces``.
@@ -56,30 +73,46 @@ class FieldEncoder:
                 values.setdefault(name, []).append(value)
             for name, several in values.items():
                 if name and len(several) > 1:
-                    by_name[name] = (name, *self._lay(name, b", ".join(several)))
+                    joined = b", ".join(several)
+                    by_name[name] = (name, self._lay(self._name(name), joined), joined)
         pieces += [field[_LAID] for field in by_name.values()]
         return by_name
 
     def _field(self, line: bytes) -> Field:
-        name, colon, value = line.partition(b":")
-        name = utf8(name.strip(b" \t").lower())
-        if not colon or not name:
-            return (b"", b"", b"")
-        laid, value = self._lay(name, utf8(value.strip(b" \t")))
-        return self._lines.keep(line, (name, laid, value), len(line) + len(laid) + len(value))
+        raw_name, colon, value = line.partition(b":")
+        if not colon:
+            return self._lines.keep(line, _NOTHING, len(line))
+        known = self._names.get(raw_name) or self._name(raw_name)
+        if not known.name:
+            return _NOTHING
+        value = utf8(value.strip(b" \t"))
+        laid = self._lay(known, value)
+        field = (known.name, laid, value)
+        if known.remembered < MAX_VALUES:
+            known.remembered += 1
+            if len(self._lines) >= self._lines.max_entries:
+                self._names.clear()  # the lines go as well: each name begins anew
+            self._lines.keep(line, field, len(line) + len(laid) + len(value))
+        return field
 
-    def _lay(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
-        """The attributes of one field, and its value."""
-        if name in self._not_repeated:
-            return b"", value
-        sent = self._redact(name.decode(), value.decode())
+    def _name(self, raw_name: bytes) -> _Name:
+        name = utf8(raw_name.strip(b" \t").lower())
+        keys: tuple[bytes, ...] = ()
+        if name not in self._not_repeated:
+            keys = (key(self._prefix + name),)
+            if name in self._also:
+                keys += (self._also[name],)
+        return self._names.keep(raw_name, _Name(name, name.decode(), keys), 2 * len(raw_name) + len(name))
+
+    def _lay(self, known: _Name, value: bytes) -> bytes:
+        """The attributes of one field; none when it is not sent, or has its attribute elsewhere."""
+        received = value.decode()
+        sent = self._redact(known.text, received)
         if sent is None:
-            return b"", value
-        sent_value = text(sent)
-        laid_key = self._keys.get(name)
-        if laid_key is None:
-            laid_key = self._keys.keep(name, key(self._prefix + name), 2 * len(name))
-        laid = string_attribute(laid_key, sent_value)
-        if name in self._also:
-            laid += string_attribute(self._also[name], sent_value)
-        return laid, value
+            return b""
+        if sent is not received:
+            value = text(sent)
+        laid = b""
+        for laid_key in known.keys:
+            laid += string_attribute(laid_key, value)
+        return laid
