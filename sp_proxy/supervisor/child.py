@@ -5,6 +5,7 @@ It is a convenience of the daemon's, so its failures are logged and never end an
 
 import os
 import random
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,11 @@ STOP_SECONDS = 5.0
 """Time between SIGTERM and SIGKILL."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def describe_end(status: int) -> str:
+    """How a process ended, from the status that Python reports: negative for a signal."""
+    return f"exit code {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
 
 
 class Child:
@@ -72,7 +78,7 @@ class Child:
                 nursery.start_soon(self._terminate_when_stopping, process)
                 status = await process.wait()
                 nursery.cancel_scope.cancel()
-            return f"status {status}"
+            return describe_end(status)
         finally:
             self.pid = None
             if process.returncode is None:

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 import trio
@@ -23,6 +22,7 @@ from sp_proxy import __version__
 from sp_proxy.exporter.pipeline import Exporter
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.loop_guard import TABLE_BYTES, LoopGuard
+from sp_proxy.settings.errors import SettingsError
 from sp_proxy.settings.load import Loaded
 from sp_proxy.settings.masking import masked_url
 from sp_proxy.settings.model import SettingsModel
@@ -185,7 +185,7 @@ def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> Worker
         loop_guard_fd=-1,
         listeners=(),
         headers=header_config(settings, environ),
-        policy=policy_config(settings),
+        policy=policy_config(settings, environ),
         strict=settings.strict,
         detect_timeout=settings.detect_timeout,
         max_body_size=settings.capture.max_body_size,
@@ -198,10 +198,10 @@ def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> Worker
 def run(loaded: Loaded, environ: Mapping[str, str], commands: Commands | None = None) -> int:
     """Run the daemon in this process until it ends. Returns the exit code.
 
-    Raises BindError and ValueError, one line for a person each, when it cannot start.
+    Raises SettingsError and BindError when it cannot start.
     """
-    return trio.run(partial(_run, loaded, environ, commands))
-
-
-async def _run(loaded: Loaded, environ: Mapping[str, str], commands: Commands | None) -> int:
-    return await Supervisor(loaded, environ, commands).run()
+    try:
+        supervisor = Supervisor(loaded, environ, commands)
+    except ValueError as error:
+        raise SettingsError([str(error)]) from error
+    return trio.run(supervisor.run)

@@ -8,7 +8,6 @@ forking a process in which trio runs would copy its state and its memory.
 
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import trio
 from sp_proxy.core.restarts import RestartPolicy, Restarts
 from sp_proxy.exporter.intake import WorkerChannel
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
+from sp_proxy.supervisor.child import describe_end
 from sp_proxy.supervisor.sockets import BoundListener
 
 RELAY_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.relay")
@@ -85,7 +85,7 @@ class Workers:
         self._notify()
 
     async def wait_change(self, deadline: float | None = None) -> None:
-        """Return when a worker became ready, exited or began to drain, or at the deadline."""
+        """Return when a worker became ready, or has ended, or all were told to drain; or at the deadline."""
         with trio.CancelScope(deadline=float("inf") if deadline is None else deadline):
             await self._changed.wait()
 
@@ -104,6 +104,7 @@ class Workers:
             ended = await self._live(worker_id)
             if self._draining.is_set():
                 log.info("worker_stopped", worker=worker_id, ended=ended)
+                self._notify()
                 return
             # Not for secrets: jitter.
             delay = self.restarts.exited(worker_id, trio.current_time(), random.random())  # noqa: S311
@@ -133,7 +134,7 @@ class Workers:
                     nursery.start_soon(self._stop_when_draining, worker_id, process)
                     status = await process.wait()
                     nursery.cancel_scope.cancel()
-                return _describe(status)
+                return describe_end(status)
             finally:
                 self._pids.pop(worker_id, None)
                 if process.returncode is None:
@@ -182,8 +183,5 @@ def _listener_config(listener: BoundListener) -> ListenerConfig:
     fd = listener.socket.fileno()
     if listener.upstream is None:
         return ListenerConfig(fd, listener.direction)
-    return ListenerConfig(fd, listener.direction, listener.upstream.host, listener.upstream.port)
-
-
-def _describe(status: int) -> str:
-    return f"exit code {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+    # An upstream without a host is the application beside us; an empty host would mean a transparent listener.
+    return ListenerConfig(fd, listener.direction, listener.upstream.host or "localhost", listener.upstream.port)

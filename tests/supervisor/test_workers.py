@@ -1,0 +1,192 @@
+"""Workers as real processes: what they inherit, how they end, how they come back."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from sp_proxy.core.exchange import Direction
+from sp_proxy.core.inject import HeaderConfig
+from sp_proxy.core.restarts import RestartPolicy
+from sp_proxy.core.rules import PolicyConfig
+from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
+from sp_proxy.relay.config import WorkerConfig
+from sp_proxy.relay.loop_guard import TABLE_BYTES
+from sp_proxy.settings.types import Address
+from sp_proxy.supervisor.sockets import BoundListener, bind_address
+from sp_proxy.supervisor.workers import WorkerPlan, Workers
+
+FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
+CONFIG = WorkerConfig(
+    worker_id=-1,
+    channel_fd=-1,
+    loop_guard_fd=-1,
+    listeners=(),
+    headers=HeaderConfig("test"),
+    policy=PolicyConfig(),
+    grace_period=5.0,
+)
+QUICK = RestartPolicy(initial=0.01, maximum=0.02)
+
+
+@dataclass
+class Running:
+    workers: Workers
+    address: tuple[str, int]
+    scope: trio.CancelScope
+
+    async def served_by(self) -> int:
+        """The process id of the worker that accepts a new connection."""
+        async with await trio.open_tcp_stream(*self.address) as stream:
+            return await pid_from(stream)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self.workers.wait_change()
+
+
+async def pid_from(stream: trio.SocketStream) -> int:
+    line = b""
+    while not line.endswith(b"\n"):
+        data = await stream.receive_some(1)
+        assert data, "closed before the worker said its process id"
+        line += data
+    return int(line)
+
+
+def open_files(pid: int) -> list[str]:
+    return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+@asynccontextmanager
+async def running(
+    count: int = 1, policy: RestartPolicy = QUICK, command: tuple[str, ...] = FAKE
+) -> AsyncIterator[Running]:
+    (sock,) = bind_address("listen.inbound", Address("127.0.0.1", 0))
+    guard_fd = os.memfd_create("guard")
+    os.truncate(guard_fd, TABLE_BYTES)
+    reports = WorkerReports()
+
+    async def consume(_exchanges: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    try:
+        with sock, trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+
+                def attach(channel_socket: socket.socket, worker_id: int) -> WorkerChannel:
+                    channel = WorkerChannel(worker_id)
+                    stream = trio.SocketStream(trio.socket.from_stdlib_socket(channel_socket))
+                    nursery.start_soon(receive, stream, channel, reports, consume)
+                    return channel
+
+                plan = WorkerPlan(count, CONFIG, command, policy)
+                listeners = [BoundListener("listen.inbound", Direction.INBOUND, sock)]
+                workers = Workers(plan, listeners, guard_fd, attach)
+                nursery.start_soon(workers.run)
+                yield Running(workers, sock.getsockname(), nursery.cancel_scope)
+                nursery.cancel_scope.cancel()
+    finally:
+        os.close(guard_fd)
+
+
+async def test_workers_accept_on_the_inherited_socket():
+    async with running(2) as run:
+        await run.until(lambda: run.workers.ever_ready == {0, 1})
+        assert await run.served_by() in run.workers.pids.values()
+        assert len(set(run.workers.pids.values())) == 2
+
+
+async def test_a_killed_worker_is_replaced_and_no_connection_is_refused():
+    async with running() as run:
+        first = await run.served_by()
+        os.kill(first, signal.SIGKILL)
+        # At once, whatever the worker's state: connections wait in the backlog.
+        pids = [await run.served_by() for _ in range(5)]
+        assert first not in pids[1:]
+        await run.until(lambda: run.workers.restart_total == 1)
+
+
+async def test_the_dead_are_named_with_their_signal_or_exit_code(tmp_path, monkeypatch):
+    until = tmp_path / "until"
+    until.touch()
+    monkeypatch.setenv("FAKE_WORKER", "dies")
+    monkeypatch.setenv("FAKE_WORKER_UNTIL", str(until))
+    with capture_logs() as logs:
+        async with running() as run:
+            await run.until(lambda: run.workers.restart_total == 2)
+            assert run.workers.restarts.fail_open(trio.current_time())
+            until.unlink()
+            await run.until(lambda: bool(run.workers.ever_ready))
+            assert not run.workers.restarts.fail_open(trio.current_time())
+            os.kill(run.workers.pids[0], signal.SIGKILL)
+            restarts = run.workers.restart_total
+            await run.until(lambda: run.workers.restart_total > restarts)
+    ends = [line["ended"] for line in logs if line["event"] == "worker_died"]
+    assert ends[0] == "exit code 3"
+    assert ends[-1] == "killed by SIGKILL"
+    assert all(line["log_level"] == "error" for line in logs if line["event"] == "worker_died")
+
+
+async def test_a_command_that_does_not_exist_is_retried_like_a_crash():
+    with capture_logs() as logs:
+        async with running(command=("no-such-program-of-sp-proxy",)) as run:
+            await run.until(lambda: run.workers.restart_total == 3)
+            assert run.workers.restarts.fail_open(trio.current_time())
+    died = [line["ended"] for line in logs if line["event"] == "worker_died"]
+    assert died[0] == "could not be started: no such file or directory"
+
+
+async def test_draining_lets_a_connection_finish_and_starts_no_worker_again():
+    async with running() as run:
+        async with await trio.open_tcp_stream(*run.address) as stream:
+            pid = await pid_from(stream)
+            run.workers.drain()
+            await stream.send_all(b"still here")
+            assert await stream.receive_some() == b"still here"
+            assert run.workers.pids == {0: pid}
+        await run.until(lambda: not run.workers.pids)
+        assert run.workers.restart_total == 0
+
+
+async def test_a_worker_that_does_not_drain_is_killed(monkeypatch):
+    monkeypatch.setenv("FAKE_WORKER", "stubborn")
+    monkeypatch.setattr("sp_proxy.supervisor.workers.GRACE_MARGIN", -CONFIG.grace_period + 0.05)
+    with capture_logs() as logs:
+        async with running() as run:
+            await run.until(lambda: bool(run.workers.ever_ready))
+            run.workers.drain()
+            await run.until(lambda: not run.workers.pids)
+    assert [line["event"] for line in logs[-2:]] == ["worker_killed", "worker_stopped"]
+    assert logs[-1]["ended"] == "killed by SIGKILL"
+
+
+async def test_cancelling_kills_the_workers():
+    async with running(2) as run:
+        await run.until(lambda: run.workers.ever_ready == {0, 1})
+        pids = run.workers.pids.values()
+        run.scope.cancel()
+        await trio.lowlevel.checkpoint_if_cancelled()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_a_worker_inherits_what_it_needs_and_nothing_else():
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger_inode = os.fstat(stranger.fileno()).st_ino
+        async with running() as run:
+            pid = await run.served_by()
+            links = open_files(pid)
+    assert f"socket:[{stranger_inode}]" not in links
+    assert sum("sp-proxy-worker-config" in link for link in links) == 0
+    assert sum("guard" in link for link in links) == 1
