@@ -33,6 +33,14 @@ class Layer:
         return len(path)
 
 
+@dataclass(frozen=True, slots=True)
+class FileLayer:
+    """What a file says, and what is worth a warning in it."""
+
+    layer: Layer
+    warnings: list[str]
+
+
 def strongest(layers: list[Layer], path: KeyPath) -> Layer:
     """The layer, of several in order of precedence, that the value of a path comes from; for a path which none has,
     the one that has most of it.

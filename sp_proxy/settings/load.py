@@ -18,8 +18,8 @@ from sp_proxy.settings.environment import environment_layer
 from sp_proxy.settings.errors import SettingsError
 from sp_proxy.settings.flags import flag_layer
 from sp_proxy.settings.keys import KeyPath, dotted, fields, node, variable
-from sp_proxy.settings.layers import Layer, strongest
-from sp_proxy.settings.manifest import FileLayer, file_layer
+from sp_proxy.settings.layers import FileLayer, Layer, strongest
+from sp_proxy.settings.manifest import file_layer
 from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.problems import lines, problem
 

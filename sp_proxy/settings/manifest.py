@@ -1,25 +1,19 @@
 """A configuration file's layer: a bare config, or the filter's ``WasmPlugin`` manifests as they are published.
 
-Contract section 1: of a manifest ``spec.pluginConfig`` is read; other Kubernetes objects in the same file are skipped;
-several plugins become one config which does for both directions what each did for its own. Where that is not possible
-(two values for one key) nothing is guessed.
+Contract section 1: of a manifest ``spec.pluginConfig`` is read, and other Kubernetes objects in the same file are skipped.
+Several plugins become one config (``merging.py``).
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import Any
 
 from sp_proxy.settings.document import Document, parse, read
 from sp_proxy.settings.errors import SettingsError
 from sp_proxy.settings.keys import KeyPath
-from sp_proxy.settings.layers import Layer, merge, scalars, without_nothing
+from sp_proxy.settings.layers import FileLayer, Layer, without_nothing
 from sp_proxy.settings.masking import found
-from sp_proxy.settings.model import SettingsModel
-from sp_proxy.settings.problems import lines, problem
-
-type Side = Literal["server", "client"]
+from sp_proxy.settings.merging import merge_plugins
+from sp_proxy.settings.problems import problem
 
 UNUSED = (
     "cache_ttl_seconds",
@@ -35,16 +29,6 @@ UNUSED = (
 """Keys of published manifests which no version of the filter implements: accepted with a warning."""
 _OURS = "debug_headers"
 """The one of them which is a setting of ours in a bare config; in a manifest it has the filter's meaning, none."""
-_RULES: KeyPath = ("collectionRules", "http")
-_MERGED = ("traffic_direction", "collectionRules", "exemptionRules")
-
-
-@dataclass(frozen=True, slots=True)
-class FileLayer:
-    """What a file says, and what is worth a warning in it."""
-
-    layer: Layer
-    warnings: list[str]
 
 
 def file_layer(path: Path) -> FileLayer:
@@ -143,106 +127,5 @@ def _plugins(plugins: list[Document], name: str) -> FileLayer:
         raise SettingsError(problems)
     if len(configs) == 1:
         return FileLayer(configs[0], list(warnings.values()))
-    merged = _merge(configs, name)
+    merged = merge_plugins(configs, name)
     return FileLayer(merged.layer, [*warnings.values(), *merged.warnings])
-
-
-def _merge(configs: list[Layer], name: str) -> FileLayer:
-    """One config from several, each of which is valid in itself."""
-    problems: list[str] = []
-    models: list[SettingsModel] = []
-    for config in configs:
-        try:
-            models.append(SettingsModel.model_validate(config.values))
-        except ValidationError as error:
-            problems += lines(error, config.place)
-    problems = problems or _contradictions(configs)
-    if problems:
-        raise SettingsError(problems)
-    values: dict[str, Any] = {}
-    places: dict[KeyPath, str] = {}
-    for config in configs:
-        merge(values, {key: value for key, value in config.values.items() if key not in _MERGED})
-        for path, place in config.places.items():
-            places.setdefault(path, place)
-    sides = _sides(models)
-    values["traffic_direction"] = "both" if len(sides) == 2 else next(iter(sides))
-    rules = _rules(configs, models, places)
-    if rules is not None:
-        values["collectionRules"] = {"http": rules}
-    exemptions, warning = _exemptions(configs, models, name)
-    if exemptions is not None:
-        values["exemptionRules"] = exemptions
-    return FileLayer(Layer(name, values, places), warning)
-
-
-def _sides(models: list[SettingsModel]) -> set[Side]:
-    return {side for model in models for side in _sides_of(model)}
-
-
-def _sides_of(model: SettingsModel) -> tuple[Side, ...]:
-    return ("server", "client") if model.traffic_direction == "both" else (model.traffic_direction,)
-
-
-def _contradictions(configs: list[Layer]) -> list[str]:
-    problems: list[str] = []
-    seen: dict[KeyPath, tuple[Any, Layer]] = {}
-    for config in configs:
-        for path, value in scalars(config.values):
-            if path[0] in _MERGED:
-                continue
-            first, other = seen.setdefault(path, (value, config))
-            if first != value:
-                text = f"found {found(value, path)}, but {found(first, path)} in {other.place(path)}"
-                problems.append(problem(config.place(path), path, f"{text}; allowed: one value for all plugins"))
-    return problems
-
-
-def _rules(configs: list[Layer], models: list[SettingsModel], places: dict[KeyPath, str]) -> dict[str, Any] | None:
-    """The rules of each direction, from the plugins that serve it; None when no plugin has any.
-
-    What a plugin does without a rule for its direction must be said in a rule, or the rules of the other plugin would
-    change it: without any rule it collects everything, with rules for the other direction only it collects nothing.
-    """
-    if not any(model.collectionRules.http.server or model.collectionRules.http.client for model in models):
-        return None
-    rules: dict[str, Any] = {}
-    for side in _sides(models):
-        entries: list[Any] = []
-        served: list[str] = []
-        for config, model in zip(configs, models, strict=True):
-            if side not in _sides_of(model):
-                continue
-            own, source = getattr(model.collectionRules.http, side), (*_RULES, side)
-            if own:
-                for index, entry in enumerate(config.values["collectionRules"]["http"][side]):
-                    _move(config, (*source, index), (*source, len(entries)), places)
-                    entries.append(entry)
-                served.append(config.place(source))
-            elif not (model.collectionRules.http.server or model.collectionRules.http.client):
-                entries.append({})  # all given parts match: there are none
-        places[*_RULES, side] = served[0] if served else configs[0].name
-        rules[side] = entries
-    if not any(rules.values()):
-        rules[min(rules)] = [{"exclude": True}]
-    return rules
-
-
-def _move(config: Layer, source: KeyPath, target: KeyPath, places: dict[KeyPath, str]) -> None:
-    for path, place in config.places.items():
-        if path[: len(source)] == source:
-            places[*target, *path[len(source) :]] = place
-
-
-def _exemptions(configs: list[Layer], models: list[SettingsModel], name: str) -> tuple[list[Any] | None, list[str]]:
-    """The exemptions of all plugins; None when no plugin has its own."""
-    if not any("exemptionRules" in config.values for config in configs):
-        return None, []
-    joined: list[Any] = []
-    for config in configs:
-        for entry in config.values.get("exemptionRules", [{}]):  # the rule that holds by default
-            if entry not in joined:
-                joined.append(entry)
-    if all(model.exemptionRules == models[0].exemptionRules for model in models):
-        return joined, []
-    return joined, [f"{name}: exemptionRules: the rules of {len(configs)} plugins hold in both directions"]
