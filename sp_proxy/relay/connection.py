@@ -255,7 +255,6 @@ class Connection:
         except OSError:
             destination = None  # reset before it was accepted
             source = ("", 0)
-            downstream.reset()
         finally:
             sock.detach()
         if destination is None:
@@ -264,7 +263,7 @@ class Connection:
             worker.counters["refused:loop"] += 1
             destination = None
         if destination is None:
-            downstream.transport.abort()
+            downstream.reset()
             return
         self.tap = Http1Tap(self._listener.context, Endpoints(source[0], source[1], *destination))
         if self._listener.resolve:
