@@ -1,0 +1,122 @@
+"""The ASGI application: routes, the guard before them, and errors as each kind of client expects them."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sp_proxy.backend.api import Api, error_answer
+from sp_proxy.backend.guard import Guard, Refusal
+from sp_proxy.backend.hub import Hub
+from sp_proxy.backend.intake import Intake
+from sp_proxy.backend.model import StoreError
+from sp_proxy.backend.page import SECURITY_HEADERS, Page
+from sp_proxy.backend.parameters import ParameterError
+from sp_proxy.backend.store import BadCursorError, Store
+
+INTAKE = "/v1/traces"
+HEALTH = "/healthz"
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def build_app(store: Store, hub: Hub, guard: Guard, *, max_request_size: int) -> Starlette:
+    """The application on a store."""
+    api, page = Api(store, hub), Page()
+    intake = Intake(store, hub, guard, max_request_size=max_request_size)
+    routes = [
+        Route(INTAKE, intake.traces, methods=["POST"]),
+        Route("/api/exchanges", api.exchanges, methods=["GET"]),
+        Route("/api/exchanges/{span_id}", api.exchange, methods=["GET"]),
+        Route("/api/spans/{span_id}", api.span, methods=["GET"]),
+        Route("/api/traces/{trace_id}", api.trace, methods=["GET"]),
+        Route("/api/sessions", api.sessions, methods=["GET"]),
+        Route("/api/sessions/{session_id:path}", api.session, methods=["GET"]),
+        Route("/api/stats", api.stats, methods=["GET"]),
+        Route("/api/live", api.live, methods=["GET"]),
+        Route(HEALTH, _healthy, methods=["GET"]),
+        *(Route(path, page.file, methods=["GET"]) for path in page.paths),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(_Guarded, guard=guard, pages=frozenset(page.paths))],
+        exception_handlers={
+            ParameterError: _explained(400),
+            BadCursorError: _wrong_cursor,
+            StoreError: _explained(503),
+            HTTPException: _http_error,
+            Exception: _unexpected,
+        },
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _healthy(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+def _explained(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(_request: Request, error: Exception) -> Response:
+        return error_answer(status, str(error))
+
+    return answer
+
+
+async def _wrong_cursor(_request: Request, _error: Exception) -> Response:
+    return error_answer(400, "before: not a cursor; allowed: the value of `next` of the page before")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path[:200]
+    message = {
+        404: f"there is nothing at {path}",
+        405: f"{request.method[:32]} is not allowed here",
+    }.get(error.status_code, error.detail)
+    return error_answer(error.status_code, message, error.headers)
+
+
+async def _unexpected(request: Request, _error: Exception) -> Response:
+    return error_answer(500, f"{request.url.path[:200]} failed, see the log")
+
+
+class _Guarded:
+    """Asks the guard before every request, and puts the security headers on every response."""
+
+    def __init__(self, app: ASGIApp, guard: Guard, pages: frozenset[str]) -> None:
+        self._app = app
+        self._guard = guard
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", ()), *extra]}
+            await send(message)
+
+        refusal = self._refusal(Request(scope))
+        if refusal is None:
+            await self._app(scope, receive, send_secured)
+            return
+        headers = {"www-authenticate": 'Basic realm="sp_proxy", charset="UTF-8"'} if refusal.status == 401 else None
+        await error_answer(refusal.status, refusal.message, headers)(scope, receive, send_secured)
+
+    def _refusal(self, request: Request) -> Refusal | None:
+        path = request.url.path
+        if path == HEALTH:
+            return None
+        if path == INTAKE:
+            return self._guard.refuse_intake(request.method, request.headers)
+        return self._guard.refuse_page(request.method, request.headers, navigation=path in self._pages)

@@ -1,0 +1,147 @@
+"""``POST /v1/traces``: OTLP/HTTP requests into the store, answered when they are durable.
+
+Nothing is decoded on the event loop. What waits is bounded by ``Budget``: over it, senders are told to come back (429
+with ``Retry-After``, which OTLP senders obey), so a slow disk costs them time and never this process its memory.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+import trio
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from sp_proxy.backend import content, otlp, spans
+from sp_proxy.backend.guard import Guard
+from sp_proxy.backend.hub import Hub
+from sp_proxy.backend.model import StoreError
+from sp_proxy.backend.otlp import Code, Encoding
+from sp_proxy.backend.store import Store
+
+BODY_TIMEOUT = 60.0
+"""Seconds for a whole request body: a sender slower than that holds a connection for nothing."""
+RETRY_AFTER = "1"
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class OverloadedError(Exception):
+    """More request bytes are in hand than the budget allows."""
+
+
+class Budget:
+    """Bytes of request bodies in hand, all requests together."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    @contextmanager
+    def share(self) -> Iterator["Share"]:
+        """One request's part, given back at the end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self.used -= share.held
+
+
+class Share:
+    """What one request holds of the budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.held = 0
+
+    def take(self, size: int) -> None:
+        """Hold more. Raises OverloadedError."""
+        if self._budget.used + size > self._budget.limit:
+            raise OverloadedError
+        self._budget.used += size
+        self.held += size
+
+
+class Intake:
+    """The handler, with what it needs: the store, the hub for live updates, and its limits."""
+
+    def __init__(self, store: Store, hub: Hub, guard: Guard, *, max_request_size: int) -> None:
+        self._store = store
+        self._hub = hub
+        self._guard = guard
+        self._max_size = max_request_size
+        self.budget = Budget(4 * max_request_size)
+        self._decoders = trio.CapacityLimiter(2)
+
+    async def traces(self, request: Request) -> Response:
+        """Answer one export request."""
+        encoding = otlp.encoding_of(request.headers.get("content-type", ""))
+        if encoding is None:
+            allowed = " or ".join(known.value for known in Encoding)
+            return refusal(Encoding.JSON, 415, Code.INVALID_ARGUMENT, f"content-type must be {allowed}")
+        tenant = request.headers.get("x-public-key", "")
+        if not self._guard.may_send(tenant, request.headers.get("authorization", "")):
+            return refusal(encoding, 401, Code.UNAUTHENTICATED, "x-public-key or the bearer token is missing or wrong")
+        try:
+            with self.budget.share() as share:
+                return await self._accept(request, encoding, tenant, share)
+        except OverloadedError:
+            message = "too much is waiting to be stored, try again later"
+            return refusal(encoding, 429, Code.RESOURCE_EXHAUSTED, message, {"retry-after": RETRY_AFTER})
+        except content.TooLargeError:
+            message = f"the request is larger than {self._max_size} bytes, decompressed"
+            return refusal(encoding, 413, Code.RESOURCE_EXHAUSTED, message)
+        except content.CorruptError as error:
+            return refusal(encoding, 400, Code.INVALID_ARGUMENT, f"content-encoding: unreadable data ({error})")
+        except otlp.UnreadableError as error:
+            return refusal(encoding, 400, Code.INVALID_ARGUMENT, str(error))
+        except trio.TooSlowError:
+            message = f"the body did not arrive within {BODY_TIMEOUT:.0f} seconds"
+            return refusal(encoding, 408, Code.DEADLINE_EXCEEDED, message, {"connection": "close"})
+        except StoreError as error:
+            log.warning("batch_not_stored", reason=str(error))
+            return refusal(encoding, 503, Code.UNAVAILABLE, str(error), {"retry-after": RETRY_AFTER})
+        except ClientDisconnect:
+            return refusal(encoding, 400, Code.INVALID_ARGUMENT, "the request ended early")
+
+    async def _accept(self, request: Request, encoding: Encoding, tenant: str, share: Share) -> Response:
+        coding = request.headers.get("content-encoding", "")
+        decoder = content.decoder_for(coding, self._max_size)
+        if decoder is None:
+            known = ", ".join(content.CODINGS)
+            message = f"content-encoding must be one of {known}, or absent"
+            return refusal(encoding, 415, Code.INVALID_ARGUMENT, message, {"accept-encoding": known})
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and len(announced) < 20 and int(announced) > self._max_size:
+            raise content.TooLargeError
+        body = bytearray()
+        with trio.fail_after(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                if chunk:
+                    piece = await self._off_loop(decoder.feed, chunk) if coding else decoder.feed(chunk)
+                    share.take(len(piece))
+                    body += piece
+        decoder.finish()
+
+        def read() -> spans.Read:
+            message = otlp.decode_traces(encoding, bytes(body))
+            return spans.read_request(message, tenant=tenant, now_unix_ns=time.time_ns())
+
+        read_result = await self._off_loop(read)
+        appended = await self._store.append(read_result.batch)
+        self._hub.publish(appended.exchanges)
+        answer = otlp.encode_accepted(encoding, rejected=read_result.rejected, reason=read_result.reason)
+        return Response(answer, media_type=encoding.value)
+
+    async def _off_loop[*Args, R](self, work: Callable[[*Args], R], *args: *Args) -> R:
+        # The limit also bounds what decompression may hold before the budget has counted it.
+        return await trio.to_thread.run_sync(work, *args, limiter=self._decoders)
+
+
+def refusal(
+    encoding: Encoding, status: int, code: Code, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    """An error answer as OTLP has it."""
+    body = otlp.encode_status(encoding, code, message)
+    return Response(body, status_code=status, headers=headers, media_type=encoding.value)

@@ -1,0 +1,225 @@
+"""What crosses the seams of the backend: batches on their way in, summaries and details on their way out.
+
+The intake makes a ``Batch`` of an OTLP request, a store keeps it, and answers queries with the other values. No value
+here knows of SQL or of HTTP. Ids are bytes in what is stored, and lower-case hex in what is answered.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Direction = Literal["inbound", "outbound", "unknown"]
+
+
+KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+"""OTLP's span kinds, by number."""
+
+
+def kind_name(kind: int) -> str:
+    """A span kind as a word; numbers that OTLP does not know are unspecified, as it demands."""
+    return KINDS[kind] if 0 <= kind < len(KINDS) else KINDS[0]
+
+
+class ExchangeFields(Struct, frozen=True, gc=False):
+    """What a list of exchanges shows and filters by. Long texts are cut (``spans.MAX_INDEXED``): the full values are
+    in the span's attributes.
+    """
+
+    session_id: str
+    service: str
+    direction: Direction
+    method: str
+    scheme: str
+    host: str
+    path: str
+    """The request target with its query."""
+    status: int
+    """0 when there was no response."""
+    request_size: int
+    response_size: int
+    error: str
+    """``error.type``; empty when the exchange ended as its protocol says."""
+
+
+class StoredSpan(Struct, frozen=True):
+    """One span, of sp_proxy or of any SDK. ``exchange`` is None unless it is an exchange that sp_proxy captured."""
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    name: str
+    kind: int
+    start_unix_ns: int
+    duration_ns: int
+    failed: bool
+    """The span's status is ERROR."""
+    service: str
+    resource: int
+    """Index into the batch's resources."""
+    details: dict[str, Any]
+    """Everything else that the span says, bodies taken out: attributes, events, links, scope, status."""
+    exchange: ExchangeFields | None = None
+    request_body: bytes | None = None
+    """As the attribute has it (UTF-8 text, or base64)."""
+    response_body: bytes | None = None
+
+
+class Batch(Struct, frozen=True):
+    """One OTLP request, read."""
+
+    tenant: str
+    """``x-public-key`` of the request; empty when there was none."""
+    received_unix_ns: int
+    resources: list[dict[str, Any]]
+    spans: list[StoredSpan]
+
+
+class ExchangeSummary(Struct, frozen=True, kw_only=True):
+    """One line of a list of exchanges."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    start_unix_ns: int
+    duration_ns: int
+    failed: bool
+    session_id: str
+    service: str
+    direction: Direction
+    method: str
+    scheme: str
+    host: str
+    path: str
+    status: int
+    request_size: int
+    response_size: int
+    error: str
+
+
+class Appended(Struct, frozen=True):
+    """What became of a batch."""
+
+    stored: int
+    duplicates: int
+    exchanges: list[ExchangeSummary]
+    """The exchanges among the newly stored."""
+
+
+class ExchangeFilter(Struct, frozen=True):
+    """All given parts must match; an empty part matches everything."""
+
+    service: str = ""
+    direction: str = ""
+    method: str = ""
+    host: str = ""
+    path: str = ""
+    """Searched anywhere in the request target."""
+    status_min: int = -1
+    status_max: int = -1
+    session: str = ""
+    trace: str = ""
+
+    def matches(self, exchange: ExchangeSummary) -> bool:
+        """The same answer as the store's, for one exchange in hand (live updates)."""
+        return (
+            self.service in {"", exchange.service}
+            and self.direction in {"", exchange.direction}
+            and self.method in {"", exchange.method}
+            and self.host in {"", exchange.host}
+            and self.path in exchange.path
+            and (self.status_min < 0 or self.status_min <= exchange.status <= self.status_max)
+            and self.session in {"", exchange.session_id}
+            and self.trace in {"", exchange.trace_id}
+        )
+
+
+class ExchangePage(Struct, frozen=True):
+    """Newest first. ``next`` continues after the last one: opaque, empty at the end."""
+
+    exchanges: list[ExchangeSummary]
+    next: str
+
+
+class SpanRecord(Struct, frozen=True):
+    """One stored span in full, bodies as they were sent."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    name: str
+    kind: str
+    start_unix_ns: int
+    duration_ns: int
+    failed: bool
+    service: str
+    tenant: str
+    received_unix_ns: int
+    resource: dict[str, Any]
+    details: dict[str, Any]
+    exchange: ExchangeSummary | None
+    request_body: bytes | None
+    response_body: bytes | None
+
+
+class TraceSpan(Struct, frozen=True):
+    """One span of a trace, without its details."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    name: str
+    kind: str
+    start_unix_ns: int
+    duration_ns: int
+    failed: bool
+    service: str
+    exchange: ExchangeSummary | None
+
+
+class SessionSummary(Struct, frozen=True):
+    """One session: everything captured under one session id, across traces."""
+
+    session_id: str
+    first_seen_unix_ns: int
+    last_seen_unix_ns: int
+    exchanges: int
+    errors: int
+    services: list[str]
+
+
+class SessionPage(Struct, frozen=True):
+    """Last seen first. ``next`` as in ``ExchangePage``."""
+
+    sessions: list[SessionSummary]
+    next: str
+
+
+class SessionDetail(Struct, frozen=True):
+    """One session with its exchanges in order of time, up to a limit."""
+
+    session: SessionSummary
+    exchanges: list[ExchangeSummary]
+    truncated: bool
+
+
+class StoreStats(Struct, frozen=True):
+    """Sizes of what is stored now, and running totals since the database was made."""
+
+    spans: int
+    exchanges: int
+    sessions: int
+    bytes: int
+    """Used by data; the files may be larger."""
+    appended: int
+    duplicates: int
+    expired: int
+    databases_set_aside: int
+    """Unreadable databases moved out of the way since the process started."""
+
+
+class BackendError(Exception):
+    """The backend cannot start or go on: one line for a person."""
+
+
+class StoreError(Exception):
+    """The store could not do what was asked, this time: one line for a person."""

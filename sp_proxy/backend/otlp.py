@@ -1,0 +1,137 @@
+"""OTLP/HTTP on the wire (pure): requests and answers in protobuf and in JSON, and what fits no OTLP message.
+
+Source: the OTLP specification 1.x, "OTLP/HTTP". JSON is proto3 JSON but for ids, which are hex; unknown fields are
+ignored. An error answer is a ``google.rpc.Status`` in the encoding of the request.
+"""
+
+import base64
+import binascii
+import json
+from enum import Enum, IntEnum
+from typing import Any
+
+import msgspec
+from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseError as JsonError
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+_ID_KEYS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
+_MAX_NESTING = 100
+"""What protobuf's own reader of the binary encoding allows."""
+
+
+class Encoding(Enum):
+    """The two encodings of OTLP/HTTP, by media type."""
+
+    PROTOBUF = "application/x-protobuf"
+    JSON = "application/json"
+
+
+class Code(IntEnum):
+    """``google.rpc.Code``, those which are used here."""
+
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+class UnreadableError(ValueError):
+    """The body is no OTLP request; one line says why."""
+
+
+def encoding_of(content_type: str) -> Encoding | None:
+    """The encoding that a ``content-type`` names, parameters ignored (RFC 9110 section 8.3.1); None for others."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return next((encoding for encoding in Encoding if encoding.value == media_type), None)
+
+
+def decode_traces(encoding: Encoding, body: bytes) -> ExportTraceServiceRequest:
+    """Read a request. Raises UnreadableError, and nothing else whatever the bytes are."""
+    if encoding is Encoding.PROTOBUF:
+        try:
+            return ExportTraceServiceRequest.FromString(body)
+        except DecodeError as error:
+            raise UnreadableError("the body is not a protobuf ExportTraceServiceRequest") from error
+    try:
+        value = json.loads(body)
+        if not isinstance(value, dict):
+            raise UnreadableError("the body is JSON, but not an object")
+        _ids_to_base64(value)
+        return ParseDict(
+            value, ExportTraceServiceRequest(), ignore_unknown_fields=True, max_recursion_depth=_MAX_NESTING
+        )
+    except UnreadableError:
+        raise
+    # RecursionError: json.loads on deep nesting. The other kinds: ParseDict lets them through for some wrong types.
+    except (JsonError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise UnreadableError(f"the body is not an ExportTraceServiceRequest in JSON ({detail})") from error
+
+
+def _ids_to_base64(request: dict[str, Any]) -> None:
+    """Hex ids to the base64 which proto3 JSON means by bytes. A malformed id becomes empty: its span is then rejected
+    on its own, and does not cost the whole request.
+    """
+    for resource_spans in _objects(request, "resourceSpans", "resource_spans"):
+        for scope_spans in _objects(resource_spans, "scopeSpans", "scope_spans"):
+            for span in _objects(scope_spans, "spans"):
+                _convert(span)
+                for link in _objects(span, "links"):
+                    _convert(link)
+
+
+def _objects(parent: dict[str, Any], *keys: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for key in keys:
+        items = parent.get(key)
+        if isinstance(items, list):
+            found.extend(item for item in items if isinstance(item, dict))
+    return found
+
+
+def _convert(holder: dict[str, Any]) -> None:
+    for key in _ID_KEYS:
+        value = holder.get(key)
+        if isinstance(value, str):
+            try:
+                holder[key] = base64.b64encode(binascii.unhexlify(value)).decode()
+            except ValueError:
+                holder[key] = "" if key in {"traceId", "trace_id", "spanId", "span_id"} else "AA=="
+
+
+def encode_accepted(encoding: Encoding, *, rejected: int, reason: str) -> bytes:
+    """The body of a 200 answer. Nothing rejected is the empty message, as the specification wants it."""
+    if encoding is Encoding.JSON:
+        partial = {"rejectedSpans": str(rejected), "errorMessage": reason}
+        return msgspec.json.encode({"partialSuccess": partial} if rejected else {})
+    response = ExportTraceServiceResponse()
+    if rejected:
+        response.partial_success.rejected_spans = rejected
+        response.partial_success.error_message = reason
+    return response.SerializeToString()
+
+
+def encode_status(encoding: Encoding, code: Code, message: str) -> bytes:
+    """A ``google.rpc.Status``: ``code`` is field 1 (varint), ``message`` field 2 (string). Laid by hand: its module
+    lives in a package of its own, for two fields.
+    """
+    if encoding is Encoding.JSON:
+        return msgspec.json.encode({"code": int(code), "message": message})
+    content = message.encode()
+    return b"\x08" + _varint(code) + b"\x12" + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

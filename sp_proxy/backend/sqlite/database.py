@@ -1,0 +1,104 @@
+"""Opening the file: connections as this store needs them, and a damaged file moved out of the way."""
+
+import sqlite3
+from pathlib import Path
+
+import structlog
+
+from sp_proxy.backend.model import BackendError
+from sp_proxy.backend.sqlite.schema import ForeignError, migrate
+
+MEMORY = ":memory:"
+BUSY_TIMEOUT = 5.0
+"""Seconds that a statement waits for another process's lock."""
+CHECKED_SIZE = 64 << 20
+"""A file up to this size is checked whole when it is opened (about 0.1 s); damage in a larger one is met on the way."""
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_COMPANIONS = ("-wal", "-shm")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file itself is broken (not the disk full, not the file locked)."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _DAMAGE
+
+
+def open_writer(path: str) -> sqlite3.Connection:
+    """The connection that writes, its file at the current schema. Raises sqlite3.Error, ForeignError."""
+    connection = _connect(path)
+    try:
+        connection.execute("PRAGMA auto_vacuum")  # reads the header: a file that is no database fails here
+        migrate(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # WAL with NORMAL: a power cut may lose the last moments, never the file (SQLite, "PRAGMA synchronous").
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        if path != MEMORY and Path(path).stat().st_size <= CHECKED_SIZE:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise _damage(verdict)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: str) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def open_or_replace(path: str) -> tuple[sqlite3.Connection, int]:
+    """The writing connection, and how many damaged files (0 or 1) were set aside for it. Raises BackendError."""
+    try:
+        try:
+            return open_writer(path), 0
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            set_aside(path, str(error))
+            return open_writer(path), 1
+    except ForeignError as error:
+        raise BackendError(f"backend.database: cannot use {path}: {error}") from error
+    except (sqlite3.Error, OSError) as error:
+        raise BackendError(f"backend.database: cannot open {path}: {_reason(path, error)}") from error
+
+
+def set_aside(path: str, reason: str) -> Path:
+    """Rename a damaged file to ``NAME.damaged-N``, its companions with it, so that it can be looked at later."""
+    number = 1
+    while (target := Path(f"{path}.damaged-{number}")).exists():
+        number += 1
+    Path(path).rename(target)
+    for companion in _COMPANIONS:
+        beside = Path(path + companion)
+        if beside.exists():
+            beside.rename(f"{target}{companion}")
+    log.warning("database_set_aside", database=path, moved_to=str(target), reason=reason)
+    return target
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    # Used by one thread at a time, but not always the same one: trio hands out its threads in turn.
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+def _damage(verdict: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(" ".join(verdict.split()))
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _reason(path: str, error: Exception) -> str:
+    target = Path(path)
+    if target.is_dir():
+        return "it is a directory"
+    if not target.parent.is_dir():
+        return f"there is no directory {target.parent}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)

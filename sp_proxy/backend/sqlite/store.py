@@ -1,0 +1,230 @@
+"""The store on SQLite: who may use which connection when.
+
+Writing is one at a time, with a group commit: while one transaction runs, what arrives waits, and the next one takes
+all of it. Reading has connections of its own (WAL readers never wait for the writer), except in memory, where there is
+but one connection and everything takes its turn. All of it happens in threads.
+"""
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+
+from sp_proxy.backend.model import (
+    Appended,
+    Batch,
+    ExchangeFilter,
+    ExchangePage,
+    SessionDetail,
+    SessionPage,
+    SpanRecord,
+    StoreError,
+    StoreStats,
+    TraceSpan,
+)
+from sp_proxy.backend.sqlite import database, read, write
+from sp_proxy.backend.sqlite.packing import PackedBatch, pack_batch
+
+READERS = 4
+QUERY_TIMEOUT = 10.0
+"""Seconds after which a query is given up, so that a wide search cannot hold a reader for good."""
+GROUP_SPANS = 8192
+"""Spans after which a group commit takes no further batch."""
+_PROGRESS_STEPS = 10_000
+"""Steps of SQLite's machine between two looks at the clock: some tens of microseconds."""
+
+
+class _Pending:
+    """A batch that waits for its commit, then its outcome."""
+
+    def __init__(self, packed: PackedBatch) -> None:
+        self.packed = packed
+        self.outcome: Appended | StoreError | None = None
+
+
+class SqliteStore:
+    """``Store`` on one SQLite file. Use ``open_store``."""
+
+    def __init__(self, path: str, writer: sqlite3.Connection, set_aside: int) -> None:
+        self._path = path
+        self._writer = writer
+        self._set_aside = set_aside
+        self._write_lock = trio.Lock()
+        self._pending: list[_Pending] = []
+        self._readers = trio.CapacityLimiter(READERS)
+        self._idle: list[sqlite3.Connection] = []
+        """Reading connections of the present file; touched by tasks only, never by threads."""
+        self._packers = trio.CapacityLimiter(2)
+
+    async def append(self, batch: Batch) -> Appended:
+        """``Store.append``. Whoever gets the lock first commits for all who wait."""
+        pending = _Pending(await trio.to_thread.run_sync(pack_batch, batch, limiter=self._packers))
+        self._pending.append(pending)
+        try:
+            async with self._write_lock:
+                # First come, first stored, so it may take more than one group until this batch's turn.
+                while pending.outcome is None:
+                    await self._commit_group()
+        except BaseException:
+            if pending in self._pending:
+                self._pending.remove(pending)
+            raise
+        if isinstance(pending.outcome, StoreError):
+            raise pending.outcome
+        return pending.outcome
+
+    async def _commit_group(self) -> None:
+        group, spans = [], 0
+        while self._pending and spans < GROUP_SPANS:
+            group.append(self._pending.pop(0))
+            spans += len(group[-1].packed.spans)
+        try:
+            results = await self._write(partial(write.insert_batches, batches=[one.packed for one in group]))
+        except StoreError as error:
+            for one in group:
+                one.outcome = error
+        else:
+            for one, result in zip(group, results, strict=True):
+                one.outcome = result
+
+    async def _write[R](self, work: Callable[[sqlite3.Connection], R]) -> R:
+        """Run on the writing connection; the caller holds the lock. A damaged file is replaced, and the work fails."""
+        try:
+            return await trio.to_thread.run_sync(work, self._writer)
+        except sqlite3.Error as error:
+            await self._replace_damaged(error, self._writer)
+            raise StoreError(f"the database cannot be written: {error}") from error
+
+    async def _replace_damaged(self, error: sqlite3.Error, writer: sqlite3.Connection) -> None:
+        """If that is what the error says, set the file aside and start a fresh one. The caller holds the lock, and
+        names the writer of the file that it saw damaged: another task may have replaced it already.
+        """
+        if writer is not self._writer or self._path == database.MEMORY or not database.is_damage(error):
+            return
+
+        def replace() -> sqlite3.Connection:
+            writer.close()
+            database.set_aside(self._path, str(error))
+            return database.open_writer(self._path)
+
+        try:
+            self._writer = await trio.to_thread.run_sync(replace)
+        except (sqlite3.Error, OSError) as failure:
+            raise StoreError(f"the database is damaged and cannot be replaced: {failure}") from failure
+        self._set_aside += 1
+
+    async def _read[R](self, query: Callable[[sqlite3.Connection], R]) -> R:
+        """Run a query on a reading connection, within the time limit."""
+        writer = self._writer
+        try:
+            if self._path == database.MEMORY:
+                async with self._write_lock:
+                    return await trio.to_thread.run_sync(_timed, writer, query)
+            async with self._readers:
+                return await self._read_file(query)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                raise StoreError(f"the query took longer than {QUERY_TIMEOUT:.0f} seconds: narrow it") from error
+            async with self._write_lock:
+                await self._replace_damaged(error, writer)
+            raise StoreError(f"the database cannot be read: {error}") from error
+
+    async def _read_file[R](self, query: Callable[[sqlite3.Connection], R]) -> R:
+        writer = self._writer
+        known = self._idle.pop() if self._idle else None
+
+        def run() -> tuple[R, sqlite3.Connection]:
+            connection = known or database.open_reader(self._path)
+            try:
+                return _timed(connection, query), connection
+            except BaseException:
+                connection.close()
+                raise
+
+        result, connection = await trio.to_thread.run_sync(run)
+        if writer is self._writer:
+            self._idle.append(connection)
+        else:  # the file was replaced meanwhile
+            connection.close()
+        return result
+
+    async def exchanges(self, wanted: ExchangeFilter, *, before: str, limit: int) -> ExchangePage:
+        """``Store.exchanges``."""
+        return await self._read(lambda connection: read.exchanges(connection, wanted, before, limit))
+
+    async def span(self, span_id: bytes, trace_id: bytes | None) -> SpanRecord | None:
+        """``Store.span``."""
+        return await self._read(lambda connection: read.span(connection, span_id, trace_id))
+
+    async def trace(self, trace_id: bytes, *, limit: int) -> list[TraceSpan]:
+        """``Store.trace``."""
+        return await self._read(lambda connection: read.trace(connection, trace_id, limit))
+
+    async def sessions(self, *, before: str, limit: int) -> SessionPage:
+        """``Store.sessions``."""
+        return await self._read(lambda connection: read.sessions(connection, before, limit))
+
+    async def session(self, session_id: str, *, limit: int) -> SessionDetail | None:
+        """``Store.session``."""
+        return await self._read(lambda connection: read.session(connection, session_id, limit))
+
+    async def stats(self) -> StoreStats:
+        """``Store.stats``."""
+        return await self._read(lambda connection: read.stats(connection, self._set_aside))
+
+    async def expire(self, *, received_before_unix_ns: int, max_bytes: int) -> int:
+        """``Store.expire``: in chunks, between which batches are stored."""
+        removed = 0
+        async with self._write_lock:
+            until = await self._write(lambda writer: write.expired_until(writer, received_before_unix_ns))
+        while count := await self._remove_chunk(until):
+            removed += count
+        if await self._excess(max_bytes):
+            # Somewhat below the limit, or the next batch would bring it up again.
+            target = max_bytes * 19 // 20
+            while (excess := await self._excess(target)) and (
+                count := await self._remove_chunk(read.MAX_INTEGER, chunk=min(excess, write.CHUNK))
+            ):
+                removed += count
+        if removed:
+            async with self._write_lock:
+                await self._write(write.give_back)
+        return removed
+
+    async def _remove_chunk(self, until: int, *, chunk: int = write.CHUNK) -> int:
+        async with self._write_lock:
+            return await self._write(partial(write.remove_oldest, until=until, chunk=chunk))
+
+    async def _excess(self, max_bytes: int) -> int:
+        async with self._write_lock:
+            return await self._write(partial(write.excess_spans, max_bytes=max_bytes))
+
+    def close(self) -> None:
+        """Close every connection; the last one folds the WAL back into the file."""
+        while self._idle:
+            self._idle.pop().close()
+        self._writer.close()
+
+
+def _timed[R](connection: sqlite3.Connection, query: Callable[[sqlite3.Connection], R]) -> R:
+    deadline = time.monotonic() + QUERY_TIMEOUT
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_STEPS)
+    try:
+        return query(connection)
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+@asynccontextmanager
+async def open_store(path: str) -> AsyncIterator[SqliteStore]:
+    """The store on a file, or ``:memory:``. A damaged file is set aside. Raises BackendError."""
+    writer, set_aside = await trio.to_thread.run_sync(database.open_or_replace, path)
+    store = SqliteStore(path, writer, set_aside)
+    try:
+        yield store
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(store.close)
