@@ -1,42 +1,62 @@
 """``python -m sp_proxy.backend``: the child process that ``process.py`` describes. People have ``sp-proxy backend``."""
 
 import argparse
-import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
+import msgspec
 import structlog
 import trio
+from pydantic import ValidationError
 
 from sp_proxy import logs
 from sp_proxy.backend.model import BackendError
-from sp_proxy.backend.process import inherited_sockets, read_handover
+from sp_proxy.backend.process import Start, Started, inherited_sockets, read_line
 from sp_proxy.backend.serve import serve
 from sp_proxy.settings.model import Backend
 
 CANNOT_START = 1
+WRONG_USE = 2
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-async def child(settings: Backend, listen_fds: Sequence[int], lifeline_fd: int | None) -> int:
-    """Serve until a signal or the end of the lifeline. Returns the exit status."""
-    sockets = inherited_sockets(listen_fds) or None
+async def child(control: socket.socket) -> int:
+    """Serve until a signal, or until the parent's end of the socket closes. Returns the exit status."""
+    control.setblocking(False)
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(control))
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        try:
+            start = msgspec.json.decode(await read_line(stream), type=Start)
+            settings = Backend.model_validate(start.settings)
+        except (msgspec.DecodeError, ValidationError):
+            # Not the values: they may be secrets.
+            sys.stderr.write("sp_proxy.backend: what came over the control socket is not a start message\n")
+            return WRONG_USE
+        logs.configure(start.log_level, start.log_format, process="backend")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
-            if lifeline_fd is not None:
-                nursery.start_soon(_end_with_parent, lifeline_fd, nursery.cancel_scope)
+            nursery.start_soon(_end_with_parent, stream, nursery.cancel_scope)
             try:
-                await nursery.start(partial(serve, settings, sockets=sockets))
-            except BackendError as error:
-                log.error("backend_cannot_start", reason=str(error))  # noqa: TRY400 - one line, no traceback
+                sockets = inherited_sockets(start.listen_fds) or None
+                url = await nursery.start(partial(serve, settings, sockets=sockets))
+            except (BackendError, OSError) as error:
+                await _answer(stream, Started(error=str(error)))
                 nursery.cancel_scope.cancel()
                 return CANNOT_START
+            await _answer(stream, Started(url=url))
     log.info("backend_stopped")
     return 0
+
+
+async def _answer(stream: trio.SocketStream, started: Started) -> None:
+    try:
+        await stream.send_all(msgspec.json.encode(started) + b"\n")
+    except trio.BrokenResourceError:
+        log.debug("parent_gone")  # the task that watches its end says the rest
 
 
 async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
@@ -45,24 +65,27 @@ async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -
         return
 
 
-async def _end_with_parent(descriptor: int, scope: trio.CancelScope) -> None:
-    async with trio.lowlevel.FdStream(descriptor) as lifeline:
-        while await lifeline.receive_some(1):
+async def _end_with_parent(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    try:
+        while await stream.receive_some(4096):
             pass
+    except trio.BrokenResourceError:
+        pass  # gone with unread bytes: gone all the same
     scope.cancel()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, the process's own by default."""
     parser = argparse.ArgumentParser(prog="python -m sp_proxy.backend", allow_abbrev=False)
-    parser.add_argument("--settings-fd", type=int, required=True)
-    parser.add_argument("--listen-fd", type=int, action="append", default=[])
-    parser.add_argument("--lifeline-fd", type=int)
+    parser.add_argument("--control-fd", type=int, required=True, help="for programs; people use: sp-proxy backend")
     given = parser.parse_args(arguments)
-    handover = read_handover(given.settings_fd)
-    os.set_inheritable(given.settings_fd, False)
-    logs.configure(handover.log_level, handover.log_format, process="backend")
-    return trio.run(child, Backend.model_validate(handover.backend), given.listen_fd, given.lifeline_fd)
+    try:
+        control = socket.socket(fileno=given.control_fd)
+    except OSError:
+        sys.stderr.write("sp_proxy.backend: --control-fd is not an open socket\n")
+        return WRONG_USE
+    with control:
+        return trio.run(child, control)
 
 
 if __name__ == "__main__":

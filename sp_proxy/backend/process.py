@@ -1,67 +1,128 @@
-"""The backend as a child process of the daemon: what the parent hands over.
+"""The backend as a child process, and what goes over the one socket between it and its parent.
 
-``python -m sp_proxy.backend --settings-fd N [--listen-fd N]... [--lifeline-fd N]``
-
-- the settings are JSON in an anonymous file, secrets in clear: it has no name and is in no argument list. It is read
-  from its beginning, so a restarted child can be given the same one;
-- listening sockets, when there are any, are used instead of ``backend.listen``: a restart refuses no connection;
-- the lifeline is the reading end of a pipe that the parent holds open: at its end of file the child ends too, so it
-  never outlives a parent that was killed.
-
-SIGTERM and SIGINT end it. Exit status 0 after a clean end, 1 when it cannot start (one log line says why), 2 for a wrong
-command line.
+``python -m sp_proxy.backend --control-fd N``: N is an inherited, connected Unix stream socket. The parent writes one
+line, a ``Start`` in JSON (secrets in clear: the socket has no name, and an argument list would show them). The child
+answers with one line, a ``Started``, when it listens or knows that it cannot. After that nothing is said, but when the
+parent's end closes, the child ends: it never outlives a parent that was killed. SIGTERM and SIGINT end it too.
 """
 
-import os
 import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
+import trio
 from msgspec import Struct
 
+from sp_proxy.backend.model import BackendError
 from sp_proxy.settings.model import Backend
 
+GRACE_PERIOD = 10.0
+"""Seconds that the child has for its own end before it is killed."""
+MAX_LINE = 1 << 20
+_READ = 65536
 
-class Handover(Struct, frozen=True):
-    """What the anonymous file says."""
 
-    backend: dict[str, Any]
-    """The section, secrets in clear."""
+class Start(Struct, frozen=True):
+    """What the parent says."""
+
+    settings: dict[str, Any]
+    """The ``backend`` section."""
+    listen_fds: list[int] = []
+    """Inherited listening sockets; none: the child binds ``settings.listen`` itself."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
 
 
-def handover_file(
-    settings: Backend,
-    log_level: Literal["debug", "info", "warning", "error"] = "info",
-    log_format: Literal["auto", "json", "console"] = "auto",
-) -> int:
-    """A descriptor of the anonymous file, to be passed on and in the end closed by the caller."""
+class Started(Struct, frozen=True):
+    """What the child says: the URL, or in one line why it cannot start."""
+
+    url: str = ""
+    error: str = ""
+
+
+def plain_settings(settings: Backend) -> dict[str, Any]:
+    """The section as JSON has it, secrets in clear. Only for handing it to a child."""
     values = settings.model_dump(mode="json")
     values["token"] = settings.token.get_secret_value()
     values["public_keys"] = [key.get_secret_value() for key in settings.public_keys]
-    descriptor = os.memfd_create("sp-proxy-backend-settings")
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(msgspec.json.encode(Handover(values, log_level, log_format)))
-    return descriptor
+    return values
 
 
-def read_handover(descriptor: int) -> Handover:
-    """Read the anonymous file; its offset, which a restarted child would share, stays where it is."""
-    size = os.fstat(descriptor).st_size
-    return msgspec.json.decode(os.pread(descriptor, size, 0), type=Handover)
+async def read_line(stream: trio.abc.ReceiveStream) -> bytes:
+    """One line, without its end; when the stream ends before, what there was."""
+    line = bytearray()
+    while b"\n" not in line and len(line) <= MAX_LINE:
+        try:
+            data = await stream.receive_some(_READ)
+        except trio.BrokenResourceError:
+            break
+        if not data:
+            break
+        line += data
+    return bytes(line.partition(b"\n")[0])
 
 
-def command(settings_fd: int, listen_fds: Sequence[int] = (), lifeline_fd: int | None = None) -> list[str]:
-    """The command line of the child. All these descriptors must be passed to it."""
-    line = [sys.executable, "-P", "-m", "sp_proxy.backend", "--settings-fd", str(settings_fd)]
-    for descriptor in listen_fds:
-        line += ["--listen-fd", str(descriptor)]
-    if lifeline_fd is not None:
-        line += ["--lifeline-fd", str(lifeline_fd)]
-    return line
+async def run_process(
+    settings: Backend,
+    *,
+    sockets: Sequence[socket.socket] = (),
+    log_level: Literal["debug", "info", "warning", "error"] = "info",
+    log_format: Literal["auto", "json", "console"] = "auto",
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the backend in a child process until cancelled; ``task_status`` gets its URL. The child then ends by itself,
+    or is killed after the grace period. Raises BackendError when it cannot start or ends unasked.
+
+    ``sockets`` are listening sockets for it to use instead of ``settings.listen``; they stay the caller's.
+    """
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-P", "-m", "sp_proxy.backend", "--control-fd", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=(theirs.fileno(), *(sock.fileno() for sock in sockets)),
+                # A Ctrl-C at the terminal is the parent's affair: it may still have something to deliver here.
+                start_new_session=True,
+            )
+        try:
+            control = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+            start = Start(
+                settings=plain_settings(settings),
+                listen_fds=[sock.fileno() for sock in sockets],
+                log_level=log_level,
+                log_format=log_format,
+            )
+            started = await _handshake(control, start)
+            if started.error:
+                raise BackendError(started.error)
+            task_status.started(started.url)
+            code = await process.wait()
+            raise BackendError(f"the backend ended unasked ({_ending(code)})")
+        finally:
+            ours.close()
+            with trio.CancelScope(shield=True):
+                with trio.move_on_after(GRACE_PERIOD):
+                    await process.wait()
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+
+async def _handshake(control: trio.SocketStream, start: Start) -> Started:
+    try:
+        await control.send_all(msgspec.json.encode(start) + b"\n")
+        return msgspec.json.decode(await read_line(control), type=Started)
+    except (trio.BrokenResourceError, msgspec.DecodeError):
+        return Started(error="the backend ended while it started, see its log")
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
 
 
 def inherited_sockets(descriptors: Sequence[int]) -> list[socket.socket]:
