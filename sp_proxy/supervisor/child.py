@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import structlog
 import trio
@@ -26,18 +26,18 @@ def describe_end(status: int) -> str:
 
 
 class Child:
-    """One process under a name. ``run`` keeps it; ``stop`` ends both."""
+    """One process under a name. ``run`` keeps it; ``stop`` ends both. Descriptors that it inherits stay the caller's."""
 
     def __init__(
         self,
         name: str,
         command: Sequence[str],
-        environ: Mapping[str, str],
+        pass_fds: Sequence[int] = (),
         policy: RestartPolicy | None = None,
     ) -> None:
         self._name = name
         self._command = list(command)
-        self._environ = dict(environ)
+        self._pass_fds = tuple(pass_fds)
         self._policy = policy or RestartPolicy()
         self._stopping = trio.Event()
         self._stopped = trio.Event()
@@ -67,7 +67,7 @@ class Child:
     async def _live(self) -> str:
         try:
             process = await trio.lowlevel.open_process(
-                self._command, stdin=subprocess.DEVNULL, stdout=2, env=self._environ, start_new_session=True
+                self._command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=self._pass_fds, start_new_session=True
             )
         except OSError as error:
             return f"could not be started: {os.strerror(error.errno or 0).lower()}"

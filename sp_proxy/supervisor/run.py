@@ -10,9 +10,9 @@ backend stopped → admin server gone → exit 0. A second signal: everything is
 
 import os
 import socket
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -36,35 +36,60 @@ from sp_proxy.supervisor.readiness import Readiness
 from sp_proxy.supervisor.sockets import BoundListener, bind_address, bind_listeners
 from sp_proxy.supervisor.workers import GRACE_MARGIN, RELAY_COMMAND, WorkerPlan, Workers
 
-BACKEND_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.backend")
 KILL_MARGIN = 1.0
 """Seconds after which what the drain of the traffic should have ended is cancelled."""
+ABORT_SECONDS = 2.0
+"""A second signal ends the process after this long, even if a clean-up hangs."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Commands:
-    """The programs that the supervisor starts."""
+class Bound:
+    """Everything that listens."""
 
-    relay: Sequence[str] = RELAY_COMMAND
-    backend: Sequence[str] = BACKEND_COMMAND
+    listeners: list[BoundListener]
+    admin: list[socket.socket]
+    backend: list[socket.socket]
+
+    @property
+    def all(self) -> list[socket.socket]:
+        """All sockets."""
+        return [*(listener.socket for listener in self.listeners), *self.admin, *self.backend]
+
+
+def bind(settings: SettingsModel) -> Bound:
+    """Bind everything, or nothing. Raises BindError."""
+    bound = Bound([], [], [])
+    try:
+        bound.listeners.extend(bind_listeners(settings.listen))
+        if settings.admin.enabled:
+            bound.admin.extend(bind_address("admin.listen", settings.admin.listen))
+        if settings.backend.enabled:
+            bound.backend.extend(bind_address("backend.listen", settings.backend.listen))
+    except BaseException:
+        for sock in bound.all:
+            sock.close()
+        raise
+    return bound
 
 
 class Supervisor:
     """One daemon. ``run`` is called once, inside trio."""
 
-    def __init__(self, loaded: Loaded, environ: Mapping[str, str], commands: Commands | None = None) -> None:
+    def __init__(
+        self, loaded: Loaded, environ: Mapping[str, str], relay_command: Sequence[str] = RELAY_COMMAND
+    ) -> None:
         """Raises ValueError, one line for a person, for settings that cannot be used."""
         self._loaded = loaded
         self._settings = loaded.settings
-        self._environ = environ
-        self._commands = commands or Commands()
+        self._relay_command = relay_command
         self._worker_config = worker_config(loaded.settings, environ)
         self._capture = Capture(Exporter(loaded.settings))
         self._drain_requested = trio.Event()
         self._nursery_scope = trio.CancelScope()
         self._exit_code = 0
+        self._abort_timer: threading.Timer | None = None
         self._readiness = Readiness(["exporter", "relay workers"])
 
     async def run(self) -> int:
@@ -74,23 +99,20 @@ class Supervisor:
         soft, raised = raise_descriptor_limit()
         log.debug("descriptor_limit", before=soft, now=raised)
         settings = self._settings
-        with trio.open_signal_receiver(*signals.WATCHED) as arriving, ExitStack() as bound:
-            listeners = bind_listeners(settings.listen)
-            for listener in listeners:
-                bound.callback(listener.socket.close)
-            admin_sockets = bind_address("admin.listen", settings.admin.listen) if settings.admin.enabled else []
-            for sock in admin_sockets:
-                bound.callback(sock.close)
-            if not listeners:
-                log.warning("no_listeners", reason="every listener is switched off: no traffic can arrive")
+        with trio.open_signal_receiver(*signals.WATCHED) as arriving, ExitStack() as stack:
+            bound = bind(settings)
+            for sock in bound.all:
+                stack.callback(sock.close)
             guard_fd = os.memfd_create("sp-proxy-loop-guard")
-            bound.callback(os.close, guard_fd)
+            stack.callback(os.close, guard_fd)
             os.truncate(guard_fd, TABLE_BYTES)
             with self._nursery_scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(signals.watch, arriving, self.begin_drain, self.abort)
-                    await self._live(nursery, listeners, admin_sockets, guard_fd)
+                    await self._live(nursery, bound, guard_fd, stack)
                     nursery.cancel_scope.cancel()
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
         log.info("stopped", exit_code=self._exit_code)
         return self._exit_code
 
@@ -104,34 +126,31 @@ class Supervisor:
     def abort(self, exit_code: int) -> None:
         """End at once, with this exit code."""
         self._exit_code = exit_code
+        self._abort_timer = threading.Timer(ABORT_SECONDS, os._exit, [exit_code])
+        self._abort_timer.daemon = True
+        self._abort_timer.start()
         self._nursery_scope.cancel()
 
-    async def _live(
-        self,
-        nursery: trio.Nursery,
-        listeners: Sequence[BoundListener],
-        admin_sockets: Sequence[socket.socket],
-        guard_fd: int,
-    ) -> None:
+    async def _live(self, nursery: trio.Nursery, bound: Bound, guard_fd: int, stack: ExitStack) -> None:
         settings = self._settings
         await nursery.start(self._capture.run)
         self._readiness.release("exporter")
-        plan = WorkerPlan(settings.relay.workers, self._worker_config, self._commands.relay)
-        workers = Workers(plan, listeners, guard_fd, self._capture.attach)
-        failopen = FailOpen(workers, listeners, LoopGuard(os.dup(guard_fd)))
+        plan = WorkerPlan(settings.relay.workers, self._worker_config, self._relay_command)
+        workers = Workers(plan, bound.listeners, guard_fd, self._capture.attach)
+        failopen = FailOpen(workers, bound.listeners, LoopGuard(os.dup(guard_fd)))
         backend: Child | None = None
         async with trio.open_nursery() as traffic:
             traffic.start_soon(workers.run)
             traffic.start_soon(failopen.run)
             if settings.backend.enabled:
-                backend = Child("backend", self._commands.backend, self._environ)
+                backend = stack.enter_context(embedded_backend(settings, bound.backend))
                 nursery.start_soon(backend.run)
-            if admin_sockets:
-                await nursery.start(self._serve_admin, workers, failopen, admin_sockets)
-            nursery.start_soon(self._announce, workers, listeners)
+            if settings.admin.enabled:
+                await nursery.start(self._serve_admin, workers, failopen, bound.admin)
+            nursery.start_soon(self._announce, workers, bound.listeners)
             await self._drain_requested.wait()
             workers.drain()
-            for listener in listeners:
+            for listener in bound.listeners:
                 listener.socket.close()
             limit = settings.shutdown.grace_period + GRACE_MARGIN + KILL_MARGIN
             traffic.cancel_scope.deadline = trio.current_time() + limit
@@ -177,6 +196,22 @@ class Supervisor:
         )
 
 
+@contextmanager
+def embedded_backend(settings: SettingsModel, sockets: Sequence[socket.socket]) -> Iterator[Child]:
+    """The backend as a child that ends with us, however we end: it watches the other end of a pipe."""
+    # Imported when it is needed: not everybody runs it.
+    from sp_proxy.backend.process import command, handover_file  # noqa: PLC0415
+
+    handover = handover_file(settings.backend, settings.log.level, settings.log.format)
+    lifeline, our_end = os.pipe()
+    listening = [sock.fileno() for sock in sockets]
+    try:
+        yield Child("backend", command(handover, listening, lifeline), [handover, lifeline, *listening])
+    finally:
+        for descriptor in (handover, lifeline, our_end):
+            os.close(descriptor)
+
+
 def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> WorkerConfig:
     """The template of what every relay worker is told."""
     return WorkerConfig(
@@ -195,13 +230,13 @@ def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> Worker
     )
 
 
-def run(loaded: Loaded, environ: Mapping[str, str], commands: Commands | None = None) -> int:
+def run(loaded: Loaded, environ: Mapping[str, str], relay_command: Sequence[str] = RELAY_COMMAND) -> int:
     """Run the daemon in this process until it ends. Returns the exit code.
 
     Raises SettingsError and BindError when it cannot start.
     """
     try:
-        supervisor = Supervisor(loaded, environ, commands)
+        supervisor = Supervisor(loaded, environ, relay_command)
     except ValueError as error:
         raise SettingsError([str(error)]) from error
     return trio.run(supervisor.run)

@@ -48,6 +48,7 @@ async def test_a_channel_is_the_exporters_while_it_runs():
             assert [worker.worker_id for worker in capture.exporter.stats().workers] == [3]
             theirs.close()
             await capture.drain(trio.current_time() + 1)
+            await trio.testing.wait_all_tasks_blocked()
             assert not capture.running
             nursery.cancel_scope.cancel()
 

@@ -14,8 +14,8 @@ from sp_proxy.supervisor.child import Child
 QUICK = RestartPolicy(initial=0.01, maximum=0.02)
 
 
-def child(code: str, environ: dict[str, str] | None = None) -> Child:
-    return Child("backend", (sys.executable, "-c", code), environ or dict(os.environ), QUICK)
+def child(code: str, pass_fds: Sequence[int] = ()) -> Child:
+    return Child("backend", (sys.executable, "-c", code), pass_fds, QUICK)
 
 
 async def wait_for(logs: Sequence[object], count: int) -> None:
@@ -58,7 +58,7 @@ async def test_one_that_does_not_listen_is_killed(monkeypatch, tmp_path):
 
 async def test_a_program_that_is_not_there_is_retried():
     with capture_logs() as logs:
-        kept = Child("backend", ["no-such-program-of-sp-proxy"], dict(os.environ), QUICK)
+        kept = Child("backend", ["no-such-program-of-sp-proxy"], policy=QUICK)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kept.run)
             await wait_for(logs, 2)
@@ -74,3 +74,19 @@ async def test_cancelling_kills_it():
             await wait_for(logs, 1)
             nursery.cancel_scope.cancel()
     assert kept.pid is None
+
+
+async def test_it_gets_the_descriptors_that_are_passed_on():
+    reading, writing = os.pipe()
+    try:
+        with capture_logs() as logs:
+            kept = child(f"import os; os.write({writing}, b'here'); import time; time.sleep(600)", [writing])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(kept.run)
+                with trio.fail_after(20):
+                    assert await trio.to_thread.run_sync(os.read, reading, 4) == b"here"
+                await kept.stop()
+        assert [line["event"] for line in logs] == ["child_started"]
+    finally:
+        os.close(reading)
+        os.close(writing)
