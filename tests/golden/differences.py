@@ -34,7 +34,10 @@ class Difference:
 
 
 DIFFERENCES: dict[str, Difference] = {
-    EVERY_CASE: Difference("span kind SERVER, status OK", "kind by direction, status by outcome"),
+    EVERY_CASE: Difference(
+        "span kind SERVER, status OK; adds no service name headers (a Lua script beside it does)",
+        "kind by direction, status by outcome; adds `x-sp-service-name` and the `compat_headers`",
+    ),
     "direction-absent": Difference(
         "direction `auto`, since it cannot tell",
         "the exchange's own direction",
@@ -59,13 +62,16 @@ DIFFERENCES: dict[str, Difference] = {
         "starts a new trace (the header is never read)", "continues the caller's trace", new_identity=True
     ),
     "service-name-header": Difference("trusts the request's header", "own name wins, the header is the last resort"),
+    "service-name-config": Difference(
+        "forwards the caller's `x-sp-service-name`", "replaces it by its own name (contract section 3)"
+    ),
     "patch-plus-json": Difference(
         "`+json` bodies as base64",
         "as text (contract section 4)",
         attributes={"http.request.body": '{"a":1}', "http.response.body": '{"t":1}'},
     ),
     "gzip-response": Difference(
-        "compressed bytes as broken text", "decoded first", attributes={"http.response.body": '{"ok":true}'}
+        "compressed bytes as broken text", "decoded first", attributes={"http.response.body": '{"z":1}'}
     ),
 }
 
