@@ -65,7 +65,7 @@ class Delivery:
             try:
                 decided = await self._deliver(payload)
             except Exception as error:  # noqa: BLE001 (only a fault of our own: it costs this payload, not the daemon)
-                self._log.exception("upload_failed", error, records_dropped=payload.records)
+                self._log.fault("upload_failed", error, records_dropped=payload.records)
                 decided = "internal_error"
             self._queue.ack(lease)
             if isinstance(decided, Accepted):

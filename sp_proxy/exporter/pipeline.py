@@ -177,7 +177,7 @@ class Exporter:
             try:
                 encoded = await trio.to_thread.run_sync(self._encoder.encode, batch.exchanges, abandon_on_cancel=True)
             except Exception as error:  # noqa: BLE001 (a fault of our own costs this batch, not the daemon)
-                self._log.exception("encode_failed", error, records_dropped=len(batch.exchanges))
+                self._log.fault("encode_failed", error, records_dropped=len(batch.exchanges))
                 encoded = Encoded([], {"internal_error": len(batch.exchanges)})
             # From here on without an await: the records change hands in the books.
             self._batches.settle(batch)

@@ -23,7 +23,7 @@ class SparingLog:
         if times is not None:
             self._log.warning(event, times=times, **values)
 
-    def exception(self, event: str, error: BaseException, **values: object) -> None:
+    def fault(self, event: str, error: BaseException, **values: object) -> None:
         """A fault of our own, with its traceback."""
         times = self._due(event)
         if times is not None:

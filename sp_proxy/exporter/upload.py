@@ -128,15 +128,19 @@ async def _body(response: httpx.Response, deadline: float) -> tuple[bytes | None
         return None, "the answer has a content-encoding that was not asked for"
     body = bytearray()
     try:
-        with trio.move_on_at(deadline):
+        with trio.move_on_at(deadline) as scope:
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
-                    return None, f"the answer is longer than {MAX_ANSWER_BYTES} bytes"
-            return bytes(body), ""
+                    # Not ``break``: httpx nests generators, and only an exception from within closes all of them.
+                    scope.cancel()
     except (httpx.TransportError, OSError) as error:
         return None, f"the answer ended early: {_line(error)}"
-    return None, "the answer did not end in time"
+    if len(body) > MAX_ANSWER_BYTES:
+        return None, f"the answer is longer than {MAX_ANSWER_BYTES} bytes"
+    if scope.cancelled_caught:
+        return None, "the answer did not end in time"
+    return bytes(body), ""
 
 
 def _answer(response: httpx.Response, body: bytes | None, unreadable: str) -> Answer:
@@ -156,6 +160,12 @@ def _token(error: Exception) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
 
 
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _line(error: BaseException) -> str:
+    """One line for a person; httpx leaves it to the cause to say what was wrong with a certificate."""
+    name = type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        if text := " ".join(str(cause).split()):
+            return f"{name}: {text}"
+        cause = cause.__cause__ or cause.__context__
+    return name

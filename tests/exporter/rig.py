@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +105,11 @@ class Rig:
 
     async def settled(self, captured: int) -> ExporterStats:
         """Until so many records came in and none is waiting."""
-        while (stats := self.exporter.stats()).captured < captured or stats.waiting:
+        return await self.until(lambda stats: stats.captured >= captured and not stats.waiting)
+
+    async def until(self, condition: Callable[[ExporterStats], bool]) -> ExporterStats:
+        """Until the books look like this."""
+        while not condition(stats := self.exporter.stats()):
             await trio.lowlevel.checkpoint()
         return stats
 

@@ -1,0 +1,219 @@
+"""Delivery without sockets, on a virtual clock: when attempts happen, and where every record ends."""
+
+from collections import deque
+
+import pytest
+import structlog
+import trio
+from structlog.testing import capture_logs
+
+from sp_proxy.core.retry import RetryPolicy
+from sp_proxy.exporter.delivery import Delivery
+from sp_proxy.exporter.encode import Payload
+from sp_proxy.exporter.outcome import Accepted, Outcome, Partial, Permanent, Retryable
+from sp_proxy.exporter.queue import MemoryQueue
+from sp_proxy.exporter.stats import Ledger
+
+POLICY = RetryPolicy(
+    initial_interval=1.0, max_interval=8.0, multiplier=2.0, randomization_factor=0.0, max_elapsed_time=100.0
+)
+DOWN = Retryable("http_503")
+
+
+class Destination:
+    """Answers by a script for each payload (by its body), then accepts; an attempt takes ``seconds``, or what is
+    said for the payload.
+    """
+
+    def __init__(self, seconds: float = 0.0, lasting: dict[str, float] | None = None, **script: list[Outcome]) -> None:
+        self.attempts: list[tuple[float, str]] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._seconds = seconds
+        self._lasting = lasting or {}
+        self._script = {name: deque(outcomes) for name, outcomes in script.items()}
+
+    async def send(self, payload: Payload) -> Outcome:
+        name = payload.body.decode()
+        self.attempts.append((trio.current_time(), name))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await trio.sleep(self._lasting.get(name, self._seconds))
+        self.in_flight -= 1
+        outcomes = self._script.get(name)
+        return outcomes.popleft() if outcomes else Accepted()
+
+
+class Faulty:
+    async def send(self, payload: Payload) -> Outcome:
+        raise ZeroDivisionError
+
+
+class Run:
+    """A delivery of payloads of ten records each, and its books."""
+
+    def __init__(self, destination, *names: str, concurrency: int = 1, policy: RetryPolicy = POLICY) -> None:
+        self.queue = MemoryQueue(1000, 1 << 20)
+        self.ledger = Ledger()
+        self.captured = 10 * len(names)
+        for name in names:
+            assert self.queue.append(Payload(name.encode(), 10, "", len(name)))
+        self.delivery = Delivery(
+            self.queue,
+            destination,
+            policy,
+            self.ledger,
+            concurrency=concurrency,
+            clock=lambda: 1_700_000_000.0,
+            randomness=lambda: 0.5,
+        )
+
+    async def for_seconds(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await self.delivery.run()
+        self.check()
+
+    def check(self) -> None:
+        ledger = self.ledger
+        decided = ledger.accepted + ledger.rejected + sum(ledger.dropped.values())
+        assert decided + self.queue.records == self.captured
+
+
+async def test_retries_wait_longer_each_time(autojump_clock):
+    destination = Destination(a=[DOWN, DOWN, DOWN, DOWN, DOWN])
+    run = Run(destination, "a")
+    await run.for_seconds(60)
+    assert [time for time, _ in destination.attempts] == pytest.approx([0, 1, 3, 7, 15, 23])
+    assert run.ledger.accepted == 10
+    assert run.ledger.uploads == {"retryable:http_503": 5, "accepted": 1}
+
+
+async def test_a_retry_after_in_the_answer_holds_all_uploads_back(autojump_clock):
+    destination = Destination(lasting={"a": 0.1, "b": 0.2}, a=[Retryable("http_429", after=20.0)])
+    run = Run(destination, "a", "b", "c", "d", concurrency=2)
+    await run.for_seconds(60)
+    # b was on its way already; c and d are not sent before the time asked for.
+    assert sorted(destination.attempts)[:2] == [(0, "a"), (0, "b")]
+    assert all(time >= 20.1 for time, _ in sorted(destination.attempts)[2:])
+    assert run.ledger.accepted == 40
+
+
+async def test_a_payload_is_given_up_after_max_elapsed_time(autojump_clock):
+    destination = Destination(a=[DOWN] * 100)
+    run = Run(destination, "a", "b")
+    await run.for_seconds(200)
+    assert run.ledger.dropped == {"retries_exhausted": 10}
+    assert run.ledger.accepted == 10
+    last_attempt_of_a = max(time for time, name in destination.attempts if name == "a")
+    assert 92 <= last_attempt_of_a <= 100
+
+
+async def test_zero_max_elapsed_time_never_gives_up(autojump_clock):
+    destination = Destination(a=[DOWN] * 1000)
+    policy = RetryPolicy(1.0, 8.0, 2.0, 0.0, max_elapsed_time=0.0)
+    run = Run(destination, "a", policy=policy)
+    await run.for_seconds(9000)
+    assert run.ledger.accepted == 10
+    assert len(destination.attempts) == 1001
+
+
+async def test_the_time_counts_from_the_first_attempt_not_from_the_queue(autojump_clock):
+    destination = Destination(a=[DOWN] * 20, b=[DOWN] * 5)
+    run = Run(destination, "a", "b", policy=RetryPolicy(1.0, 8.0, 2.0, 0.0, max_elapsed_time=50.0))
+    await run.for_seconds(200)
+    assert run.ledger.dropped == {"retries_exhausted": 10}
+    assert run.ledger.accepted == 10  # b, which waited in the queue for nearly 50 s
+
+
+async def test_permanent_is_dropped_at_once(autojump_clock):
+    destination = Destination(a=[Permanent("http_400", "the backend answered 400")])
+    run = Run(destination, "a", "b")
+    await run.for_seconds(10)
+    assert destination.attempts == [(0, "a"), (0, "b")]
+    assert run.ledger.dropped == {"permanent_error": 10}
+    assert run.ledger.accepted == 10
+    assert run.ledger.last_error == "the backend answered 400"
+
+
+async def test_partial_success_counts_the_rejected_and_does_not_retry(autojump_clock):
+    destination = Destination(a=[Accepted(Partial(3, "too old"))])
+    run = Run(destination, "a")
+    await run.for_seconds(10)
+    assert (run.ledger.accepted, run.ledger.rejected) == (7, 3)
+    assert len(destination.attempts) == 1
+
+
+async def test_uploads_run_side_by_side_up_to_the_limit(autojump_clock):
+    destination = Destination(seconds=1.0)
+    run = Run(destination, *"abcdefgh", concurrency=3)
+    await run.for_seconds(10)
+    assert destination.most_in_flight == 3
+    assert [time for time, _ in destination.attempts] == pytest.approx([0, 0, 0, 1, 1, 1, 2, 2])
+
+
+async def test_a_cancelled_upload_stays_in_the_books(autojump_clock):
+    run = Run(Destination(seconds=1000.0), "a", "b")
+    await run.for_seconds(10)
+    assert run.queue.records == 20
+    assert run.queue.leased_records == 10
+
+
+async def test_a_fault_of_our_own_costs_the_payload_only(autojump_clock):
+    with capture_logs() as logs:
+        run = Run(Faulty(), "a", "b")
+        await run.for_seconds(1)
+    assert run.ledger.dropped == {"internal_error": 20}
+    assert [line["event"] for line in logs] == ["upload_failed"]
+
+
+async def test_a_drain_tries_at_once_what_waits_for_a_retry(autojump_clock):
+    destination = Destination(a=[DOWN])
+    run = Run(destination, "a", policy=RetryPolicy(60.0, 60.0, 1.0, 0.0, 300.0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.delivery.run)
+        await trio.sleep(10)
+        run.delivery.drain(deadline=15.0)
+        await trio.sleep(1)
+        assert destination.attempts == [(0, "a"), (10, "a")]
+        assert run.ledger.accepted == 10
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_drain_gives_up_what_would_have_to_wait_too_long_and_tries_the_rest(autojump_clock):
+    destination = Destination(a=[DOWN, DOWN])
+    run = Run(destination, "a", "b", policy=RetryPolicy(60.0, 60.0, 1.0, 0.0, 300.0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.delivery.run)
+        await trio.sleep(10)
+        run.delivery.drain(deadline=15.0)
+        await trio.sleep(1)
+        assert run.ledger.dropped == {"shutdown": 10}
+        assert run.ledger.accepted == 10
+        nursery.cancel_scope.cancel()
+    run.check()
+
+
+async def test_a_drain_obeys_a_retry_after_beyond_its_deadline(autojump_clock):
+    destination = Destination(a=[Retryable("http_503", after=60.0)])
+    run = Run(destination, "a", "b")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.delivery.run)
+        await trio.sleep(10)
+        run.delivery.drain(deadline=15.0)
+        await trio.sleep(20)
+        assert destination.attempts == [(0, "a")]
+        assert run.ledger.dropped == {"shutdown": 20}
+        nursery.cancel_scope.cancel()
+    run.check()
+
+
+async def test_warnings_are_one_line_in_thirty_seconds(autojump_clock):
+    with capture_logs() as logs:
+        structlog.get_logger()
+        run = Run(Destination(a=[DOWN] * 1000), "a", policy=RetryPolicy(1.0, 1.0, 1.0, 0.0, 0.0))
+        await run.for_seconds(61.5)
+    assert [(line["event"], line["times"]) for line in logs] == [
+        ("upload_retried", 1),
+        ("upload_retried", 30),
+        ("upload_retried", 30),
+    ]
