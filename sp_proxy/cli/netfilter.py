@@ -1,39 +1,19 @@
 """``sp-proxy netfilter``: show, apply, remove and verify the redirect rules of this host or pod."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sp_proxy.netfilter import iptables, nft
-from sp_proxy.netfilter.plan import counters, differences, plan_apply, plan_remove
-from sp_proxy.netfilter.rules import Family, NetfilterError, describe
-from sp_proxy.netfilter.standalone import standalone_rules
-from sp_proxy.netfilter.system import (
-    apply as run_plan,
-)
-from sp_proxy.netfilter.system import (
-    choose_writer,
-    find_tools,
-    kernel_families,
-    read_state,
-    require_net_admin,
-    user_id,
-)
-from sp_proxy.netfilter.verify import Verdict, run_probes
-from sp_proxy.settings.flags import Flag, parse_assignments
-from sp_proxy.settings.load import SettingsError, load
-from sp_proxy.settings.model import SettingsModel
+from sp_proxy.cli.options import ConfigOption, SetOption, load_or_exit, say
 
-app = typer.Typer(help="Redirect rules of the kernel: show, apply, remove, verify.", no_args_is_help=True)
+app = typer.Typer(help="Write, apply, verify or remove redirect rules.", add_completion=False)
 
 
-class WriterName(StrEnum):
-    """``--writer``."""
+class Writer(StrEnum):
+    """``--writer``: the values of ``netfilter.writer``."""
 
     AUTO = "auto"
     NFT = "nft"
@@ -42,8 +22,8 @@ class WriterName(StrEnum):
     IPTABLES_LEGACY = "iptables-legacy"
 
 
-class Form(StrEnum):
-    """``--format``."""
+class Format(StrEnum):
+    """How ``show`` writes."""
 
     TEXT = "text"
     NFT = "nft"
@@ -51,111 +31,85 @@ class Form(StrEnum):
     IP6TABLES = "ip6tables"
 
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file.", metavar="FILE")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, over the file's.", metavar="KEY=VALUE")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print exactly what would run, as a shell takes it.")]
-Writer = Annotated[WriterName | None, typer.Option("--writer", help="Which tool to use.")]
+FormatOption = Annotated[
+    Format,
+    typer.Option("--format", help="text for people; nft for nft -f; (ip6)tables for iptables-restore --noflush."),
+]
+WriterOption = Annotated[Writer | None, typer.Option("--writer", help="The tool to use, over netfilter.writer.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print exactly what would run, as a shell takes it.")]
 
 
 @app.command()
-def show(
-    config: Config = None,
-    assignments: Set = None,
-    form: Annotated[Form, typer.Option("--format", help="For people, or for nft -f and iptables-restore.")] = Form.TEXT,
+def show(config: ConfigOption = None, assignments: SetOption = None, form: FormatOption = Format.TEXT) -> None:
+    """Print the rules which the settings ask for. Looks at nothing in the kernel, and needs no privilege."""
+    settings = load_or_exit(config, assignments, sends=False).settings
+    from sp_proxy.netfilter import iptables, nft
+    from sp_proxy.netfilter.install import rules_of
+    from sp_proxy.netfilter.rules import describe
+
+    with _errors_in_one_line():
+        ruleset = rules_of(settings)
+    match form:
+        case Format.TEXT:
+            text = describe(ruleset)
+        case Format.NFT:
+            text = nft.render(ruleset)
+        case Format.IPTABLES:
+            text = iptables.render(ruleset, 4)
+        case Format.IP6TABLES:
+            text = iptables.render(ruleset, 6) if settings.netfilter.ipv6 else ""
+    print(text, end="")
+
+
+@app.command()
+def apply(
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    writer: WriterOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Print the rules which the settings ask for. Reads and changes nothing of the kernel."""
-    with _one_line_errors():
-        settings = _settings(config, assignments)
-        ruleset = standalone_rules(settings, user_id)
-        match form:
-            case Form.TEXT:
-                print(describe(ruleset), end="")
-            case Form.NFT:
-                print(nft.render(ruleset), end="")
-            case Form.IPTABLES:
-                print(iptables.render(ruleset, 4), end="")
-            case Form.IP6TABLES:
-                print(iptables.render(ruleset, 6) if settings.netfilter.ipv6 else "", end="")
+    """Write the rules, in place of whatever sp-proxy has written before, with this tool or another."""
+    settings = load_or_exit(config, assignments, sends=False).settings
+    from sp_proxy.netfilter.install import prepare_apply
+
+    with _errors_in_one_line():
+        prepared = prepare_apply(settings, writer)
+        print(str(prepared) if dry_run else f"{prepared.run()}\n", end="")
 
 
 @app.command()
-def apply(config: Config = None, assignments: Set = None, writer: Writer = None, dry_run: DryRun = False) -> None:
-    """Write the rules; replace whatever sp-proxy has written before, with this tool or another."""
-    with _one_line_errors():
-        settings = _settings(config, assignments)
-        ruleset = standalone_rules(settings, user_id)
-        require_net_admin()
-        tools = find_tools()
-        chosen = choose_writer(writer or settings.netfilter.writer, tools, ruleset)
-        commands = plan_apply(ruleset, chosen, read_state(tools, chosen), _families(settings))
-        if dry_run:
-            print("\n".join(map(str, commands)))
-            return
-        run_plan(commands, chosen, tools)
-        print(f"applied {len(ruleset.rules)} rules with {chosen} (mode {ruleset.mode})")
+def remove(config: ConfigOption = None, assignments: SetOption = None, dry_run: DryRunOption = False) -> None:
+    """Remove every rule of sp-proxy, whichever tool wrote it and whatever the settings say. Fine if there is none."""
+    del config, assignments  # taken so that the same options go with every command; a broken file must not hinder this
+    from sp_proxy.netfilter.install import prepare_remove
+
+    with _errors_in_one_line():
+        prepared = prepare_remove()
+        print(str(prepared) if dry_run else f"{prepared.run()}\n", end="")
 
 
 @app.command()
-def remove(dry_run: DryRun = False) -> None:
-    """Remove every rule of sp-proxy, whichever tool wrote it. Fine if there is none."""
-    with _one_line_errors():
-        require_net_admin()
-        tools = find_tools()
-        state = read_state(tools)
-        commands = plan_remove(state)
-        if dry_run:
-            print("\n".join(map(str, commands)), end="\n" if commands else "")
-            return
-        run_plan(commands, "", tools)
-        print(f"removed the rules written by {', '.join(state.writers())}" if commands else "nothing to remove")
-
-
-@app.command()
-def verify(config: Config = None, assignments: Set = None, writer: Writer = None) -> None:
+def verify(config: ConfigOption = None, assignments: SetOption = None, writer: WriterOption = None) -> None:
     """Compare the kernel's rules with the settings, then try real connections. Exit code 1 if anything is not right."""
-    with _one_line_errors():
-        settings = _settings(config, assignments)
-        ruleset = standalone_rules(settings, user_id)
-        require_net_admin()
-        tools = find_tools()
-        wanted = str(writer or settings.netfilter.writer)
-        expected = wanted if wanted == "auto" else choose_writer(wanted, tools, ruleset)
-        families = _families(settings)
-        state = read_state(tools)
-        problems = differences(ruleset, expected, state, families)
-        for problem in problems:
-            print(f"FAIL  rules: {problem}")
-        if problems:
-            raise typer.Exit(1)
-        print(f"ok    rules: {len(ruleset.rules)} in the kernel, written by {state.writers()[0]}, as the settings say")
-        results = run_probes(ruleset, families, os.geteuid(), lambda: counters(ruleset, read_state(tools)))
-        failed = False
-        for result in results:
+    settings = load_or_exit(config, assignments, sends=False).settings
+    from sp_proxy.netfilter.install import verify as results
+    from sp_proxy.netfilter.verify import Verdict
+
+    failed = False
+    with _errors_in_one_line():
+        for result in results(settings, writer):
             print(result, flush=True)
             failed = failed or result.verdict is Verdict.FAIL
-        if failed:
-            raise typer.Exit(1)
-
-
-def _families(settings: SettingsModel) -> tuple[Family, ...]:
-    return kernel_families() if settings.netfilter.ipv6 else (4,)
-
-
-def _settings(config: Path | None, assignments: list[str] | None) -> SettingsModel:
-    """The settings, without asking for the tenant's key: an init container that writes rules uploads nothing."""
-    elsewhere = {"sp_backend_url": Flag("netfilter", "http://127.0.0.1")}
-    return load(config, os.environ, {**parse_assignments(assignments or []), **elsewhere}).settings
+    if failed:
+        raise typer.Exit(1)
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Errors that a person can do something about: to standard error, without a traceback."""
+def _errors_in_one_line() -> Iterator[None]:
+    from sp_proxy.netfilter.rules import NetfilterError
+
     try:
         yield
-    except SettingsError as error:
-        for problem in error.problems:
-            typer.echo(f"sp-proxy: {problem}", err=True)
-        raise typer.Exit(2) from None
     except NetfilterError as error:
-        typer.echo(f"sp-proxy: {error}", err=True)
+        say(str(error))
         raise typer.Exit(error.exit_code) from None
