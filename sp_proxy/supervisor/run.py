@@ -85,7 +85,7 @@ class Supervisor:
         self._settings = loaded.settings
         self._relay_command = relay_command
         self._worker_config = worker_config(loaded.settings, environ)
-        self._capture = Capture(Exporter(loaded.settings))
+        self._capture = Capture(Exporter(loaded.settings, environ))
         self._drain_requested = trio.Event()
         self._nursery_scope = trio.CancelScope()
         self._exit_code = 0
