@@ -1,0 +1,62 @@
+// The call tree of one trace, as a waterfall.
+
+import { arrow, count, dateTime, duration, el, exchangeLink, get, problem, statusPill } from "./dom.js";
+
+export function trace(view, traceId) {
+  const abort = new AbortController();
+  view.replaceChildren(el("p", { class: "empty" }, "Loading"));
+  get(`/api/traces/${encodeURIComponent(traceId)}`, {}, abort.signal)
+    .then((tree) => view.replaceChildren(...page(tree)))
+    .catch((error) => error.name !== "AbortError" && view.replaceChildren(problem(error)));
+  return () => abort.abort();
+}
+
+function page(tree) {
+  const colours = new Map(tree.services.map((service, index) => [service, index % 8]));
+  const rows = [];
+  const walk = (node, depth) => {
+    rows.push(row(node.span, depth, tree, colours));
+    node.children.forEach((child) => walk(child, depth + 1));
+  };
+  tree.roots.forEach((root) => walk(root, 0));
+  return [
+    el(
+      "section",
+      { class: "title" },
+      el("h1", {}, "Trace ", el("code", {}, tree.trace_id)),
+      el(
+        "p",
+        { class: "facts" },
+        el("span", {}, el("em", {}, "started"), dateTime(tree.start_unix_ns)),
+        el("span", {}, el("em", {}, "took"), duration(tree.duration_ns)),
+        el("span", {}, count(tree.spans, "span")),
+        el("span", { class: tree.errors ? "bad" : null }, count(tree.errors, "error")),
+        tree.services.map((service) => el("span", { class: "service" }, el("i", { class: `dot d${colours.get(service)}` }), service)),
+        el("span", { class: "links" }, el("a", { class: "button", href: `#/?trace=${tree.trace_id}` }, "As a list")),
+      ),
+      tree.truncated ? el("p", { class: "notice" }, "This trace has more spans than are shown.") : null,
+    ),
+    el("div", { class: "waterfall", role: "table", "aria-label": "Spans" }, rows),
+  ];
+}
+
+function row(span, depth, tree, colours) {
+  const exchange = span.exchange;
+  const total = Math.max(tree.duration_ns, 1);
+  const bar = el("span", { class: `span-bar d${colours.get(span.service) ?? 7}${span.failed ? " failed" : ""}` });
+  bar.style.left = `${(100 * (span.start_unix_ns - tree.start_unix_ns)) / total}%`;
+  bar.style.width = `max(3px, ${(100 * span.duration_ns) / total}%)`;
+  const label = el(
+    "span",
+    { class: "w-label" },
+    exchange ? arrow(exchange) : el("span", { class: "arrow other", title: `${span.kind} span` }, "•"),
+    el("b", {}, span.service || "unnamed"),
+    exchange ? statusPill(exchange) : null,
+    el("span", { class: "w-name", title: exchange ? `${exchange.host}${exchange.path}` : span.name }, exchange ? `${exchange.method} ${exchange.path}` : span.name),
+  );
+  label.style.paddingLeft = `${Math.min(depth, 30) * 18}px`;
+  const cells = [label, el("span", { class: "w-track" }, bar), el("span", { class: "w-duration" }, duration(span.duration_ns))];
+  return exchange
+    ? el("a", { class: "w-row", role: "row", href: exchangeLink(exchange) }, cells)
+    : el("div", { class: "w-row", role: "row" }, cells);
+}
