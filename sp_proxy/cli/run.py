@@ -23,6 +23,8 @@ def run(config: ConfigOption = None, assignments: SetOption = None) -> int:
     open_standard_streams()
     # The supervisor says the warnings, in the log.
     loaded = load_or_exit(config, assignments, warning=lambda _line: None)
+    import structlog
+
     from sp_proxy import logs
     from sp_proxy.settings.errors import SettingsError
     from sp_proxy.supervisor.run import run as run_supervisor
@@ -37,6 +39,10 @@ def run(config: ConfigOption = None, assignments: SetOption = None) -> int:
         return WRONG_SETTINGS
     except BindError as error:
         say(str(error))
+        return CANNOT_START
+    except Exception:  # noqa: BLE001  # the outermost place
+        # A fault of ours. It is logged like everything else, so that it is found where everything else is.
+        structlog.get_logger(__name__).critical("supervisor_failed", exc_info=True)
         return CANNOT_START
     except KeyboardInterrupt:  # in the moment before signals are watched
         return INTERRUPTED

@@ -11,8 +11,8 @@ backend stopped → admin server gone → exit 0. A second signal: everything is
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -29,7 +29,6 @@ from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.project import header_config, policy_config
 from sp_proxy.supervisor import signals
 from sp_proxy.supervisor.capture import Capture
-from sp_proxy.supervisor.child import Child
 from sp_proxy.supervisor.failopen import FailOpen
 from sp_proxy.supervisor.limits import raise_descriptor_limit
 from sp_proxy.supervisor.readiness import Readiness
@@ -109,7 +108,7 @@ class Supervisor:
             with self._nursery_scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(signals.watch, arriving, self.begin_drain, self.abort)
-                    await self._live(nursery, bound, guard_fd, stack)
+                    await self._live(nursery, bound, guard_fd)
                     nursery.cancel_scope.cancel()
         if self._abort_timer is not None:
             self._abort_timer.cancel()
@@ -131,20 +130,18 @@ class Supervisor:
         self._abort_timer.start()
         self._nursery_scope.cancel()
 
-    async def _live(self, nursery: trio.Nursery, bound: Bound, guard_fd: int, stack: ExitStack) -> None:
+    async def _live(self, nursery: trio.Nursery, bound: Bound, guard_fd: int) -> None:
         settings = self._settings
         await nursery.start(self._capture.run)
         self._readiness.release("exporter")
         plan = WorkerPlan(settings.relay.workers, self._worker_config, self._relay_command)
         workers = Workers(plan, bound.listeners, guard_fd, self._capture.attach)
         failopen = FailOpen(workers, bound.listeners, LoopGuard(os.dup(guard_fd)))
-        backend: Child | None = None
         async with trio.open_nursery() as traffic:
             traffic.start_soon(workers.run)
             traffic.start_soon(failopen.run)
             if settings.backend.enabled:
-                backend = stack.enter_context(embedded_backend(settings, bound.backend))
-                nursery.start_soon(backend.run)
+                nursery.start_soon(self._keep_backend, bound.backend)
             if settings.admin.enabled:
                 await nursery.start(self._serve_admin, workers, failopen, bound.admin)
             nursery.start_soon(self._announce, workers, bound.listeners)
@@ -155,9 +152,14 @@ class Supervisor:
             limit = settings.shutdown.grace_period + GRACE_MARGIN + KILL_MARGIN
             traffic.cancel_scope.deadline = trio.current_time() + limit
         log.info("traffic_ended")
+        # The embedded backend ends after this, with the nursery: it is what the exporter delivers to.
         await self._capture.drain(trio.current_time() + settings.shutdown.flush_timeout)
-        if backend is not None:
-            await backend.stop()
+
+    async def _keep_backend(self, sockets: Sequence[socket.socket]) -> None:
+        # Imported when it is needed, as the admin server: not everybody runs it.
+        from sp_proxy.supervisor.backend import keep_backend  # noqa: PLC0415
+
+        await keep_backend(self._settings, sockets)
 
     async def _serve_admin(
         self,
@@ -194,22 +196,6 @@ class Supervisor:
             backend=masked_url(settings.sp_backend_url),
             workers=workers.count,
         )
-
-
-@contextmanager
-def embedded_backend(settings: SettingsModel, sockets: Sequence[socket.socket]) -> Iterator[Child]:
-    """The backend as a child that ends with us, however we end: it watches the other end of a pipe."""
-    # Imported when it is needed: not everybody runs it.
-    from sp_proxy.backend.process import command, handover_file  # noqa: PLC0415
-
-    handover = handover_file(settings.backend, settings.log.level, settings.log.format)
-    lifeline, our_end = os.pipe()
-    listening = [sock.fileno() for sock in sockets]
-    try:
-        yield Child("backend", command(handover, listening, lifeline), [handover, lifeline, *listening])
-    finally:
-        for descriptor in (handover, lifeline, our_end):
-            os.close(descriptor)
 
 
 def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> WorkerConfig:

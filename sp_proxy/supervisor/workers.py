@@ -8,6 +8,7 @@ forking a process in which trio runs would copy its state and its memory.
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,6 @@ import trio
 from sp_proxy.core.restarts import RestartPolicy, Restarts
 from sp_proxy.exporter.intake import WorkerChannel
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
-from sp_proxy.supervisor.child import describe_end
 from sp_proxy.supervisor.sockets import BoundListener
 
 RELAY_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.relay")
@@ -134,7 +134,7 @@ class Workers:
                     nursery.start_soon(self._stop_when_draining, worker_id, process)
                     status = await process.wait()
                     nursery.cancel_scope.cancel()
-                return describe_end(status)
+                return _describe_end(status)
             finally:
                 self._pids.pop(worker_id, None)
                 if process.returncode is None:
@@ -185,3 +185,7 @@ def _listener_config(listener: BoundListener) -> ListenerConfig:
         return ListenerConfig(fd, listener.direction)
     # An upstream without a host is the application beside us; an empty host would mean a transparent listener.
     return ListenerConfig(fd, listener.direction, listener.upstream.host or "localhost", listener.upstream.port)
+
+
+def _describe_end(status: int) -> str:
+    return f"exit code {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"

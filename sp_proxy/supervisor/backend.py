@@ -1,0 +1,36 @@
+"""The embedded backend, kept running in a process of its own: its failures are logged and never end anything else.
+
+Its listening sockets are the supervisor's, as the workers' are, so a restart refuses no connection.
+"""
+
+import random
+import socket
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from sp_proxy.backend.model import BackendError
+from sp_proxy.backend.process import run_process
+from sp_proxy.core.restarts import RestartPolicy, Restarts
+from sp_proxy.settings.model import SettingsModel
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+async def keep_backend(
+    settings: SettingsModel, sockets: Sequence[socket.socket], policy: RestartPolicy | None = None
+) -> None:
+    """Keep it running until cancelled; then it ends in its own time, which is limited. The sockets stay ours."""
+    restarts = Restarts(1, policy or RestartPolicy(), trio.current_time())
+    while True:
+        restarts.started(0, trio.current_time())
+        try:
+            await run_process(
+                settings.backend, sockets=sockets, log_level=settings.log.level, log_format=settings.log.format
+            )
+        except (BackendError, OSError) as error:
+            delay = restarts.exited(0, trio.current_time(), random.random())  # noqa: S311  # jitter
+            # One line: what there is to say about the cause, the child has said.
+            log.warning("backend_failed", reason=str(error), restart_in_seconds=round(delay, 3))
+            await trio.sleep(delay)
