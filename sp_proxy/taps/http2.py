@@ -1,0 +1,498 @@
+r"""The HTTP/2 tap (RFC 9113): watches one connection, appends fields to request blocks, and makes a record of each exchange.
+
+Frames go on as they come. Only a header block is held, until its last frame is there: a block that is not complete means nothing
+to its receiver. Injected fields are appended to a request's block as literals without indexing, which touches neither stream
+ids, flow control nor a dynamic table. From the first block in which a field must be *replaced*, that block and all later
+ones from the client are encoded anew without indexing: the origin's table no longer follows the client's, and no longer needs to.
+
+Rules it keeps:
+
+- Anything unexpected makes the connection raw from that byte on, counted by reason. Once blocks have been encoded anew that is
+  no longer possible, since later blocks would mean other fields to the origin: then the connection is reset.
+- Memory is bounded: the header block, its number of frames, the tables, the open streams, the bodies.
+"""
+
+from sp_proxy.core.exchange import ErrorType
+from sp_proxy.core.inject import Plan
+from sp_proxy.taps.context import Endpoints, Signal, TapContext
+from sp_proxy.taps.hpack import Block, Decoder, HpackError, encode_unindexed, literal
+from sp_proxy.taps.open_exchange import OpenExchange
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATION = 0, 1, 3, 4, 5, 9
+_WHOLE = frozenset((_HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATION))
+_END_STREAM = _ACK = 0x1
+_END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
+_FRAME_HEADER = 9
+_SETTINGS_HEADER_TABLE_SIZE = 1
+MAX_BLOCK_BYTES = 131072
+"""Largest header block with its frames; nghttp2 refuses 64 KiB, grpc 16 KiB."""
+MAX_BLOCK_FRAMES = 64
+"""CONTINUATION frames may be empty (CVE-2024-27316 and its kin): their number is limited too."""
+MAX_STREAMS = 4096
+"""Streams watched at a time. More are forwarded and injected, not captured; servers allow 100 to 250 by default."""
+_PEER_FRAME_SIZE = 16384
+"""What every receiver must accept (section 4.2); nothing larger is made here."""
+
+
+class _UnexpectedError(Exception):
+    """Carries the reason, which becomes a counter's label."""
+
+
+class _Stream:
+    """What is known of one stream that has not ended."""
+
+    __slots__ = ("answered", "exchange")
+
+    def __init__(self, exchange: OpenExchange) -> None:
+        self.exchange = exchange
+        self.answered = False  # the final response's head has been seen
+
+
+class _Direction:
+    """One direction of the connection."""
+
+    __slots__ = (
+        "block_flags",
+        "block_id",
+        "block_priority",
+        "block_promise",
+        "buffer",
+        "decoder",
+        "ends_stream",
+        "fragments",
+        "frames",
+        "held",
+        "left",
+        "needed",
+        "pad",
+        "pad_unknown",
+        "stream_id",
+    )
+
+    def __init__(self) -> None:
+        self.decoder = Decoder()
+        self.buffer = bytearray()  # an incomplete frame which must be seen whole
+        self.needed = 0  # bytes of it, before looking again is of use
+        # the payload that is passing by
+        self.left = 0
+        self.stream_id = 0  # of a DATA frame, else 0
+        self.pad = 0  # its last bytes are padding
+        self.pad_unknown = False
+        self.ends_stream = False
+        # the header block that is being gathered
+        self.block_id = 0
+        self.block_flags = 0
+        self.block_priority = b""
+        self.block_promise = False
+        self.fragments: list[bytes] = []
+        self.held = bytearray()
+        self.frames = 0
+
+    def take(self) -> bytes:
+        """All bytes that have not been forwarded."""
+        data = bytes(self.held + self.buffer)
+        self.held.clear()
+        self.buffer.clear()
+        return data
+
+
+class Http2Tap:
+    """One per connection that begins with the preface. See ``context.Tap`` for the calls."""
+
+    __slots__ = (
+        "_anew",
+        "_client",
+        "_context",
+        "_endpoints",
+        "_last_id",
+        "_preface",
+        "_server",
+        "_streams",
+        "answer",
+        "signal",
+    )
+
+    def __init__(self, context: TapContext, endpoints: Endpoints) -> None:
+        self._context = context
+        self._endpoints = endpoints
+        self.signal = Signal.NONE
+        self.answer = b""
+        self._preface = True  # not complete yet
+        self._anew = False  # the client's blocks are encoded anew
+        self._client = _Direction()
+        self._server = _Direction()
+        self._streams: dict[int, _Stream] = {}
+        self._last_id = 0
+
+    @property
+    def idle(self) -> bool:
+        """See ``Tap``."""
+        return not self._streams and not self._client.left and not self._client.buffer and not self._client.held
+
+    def client(self, data: bytes) -> bytes:
+        """See ``Tap``."""
+        if self._preface:
+            buffer = self._client.buffer
+            buffer += data
+            if len(buffer) < len(PREFACE):
+                return b""
+            data = bytes(buffer)
+            buffer.clear()
+            self._preface = False
+            if not data.startswith(PREFACE):
+                self._give_up("h2_preface")
+                return data
+            return PREFACE + self._frames(self._client, data[len(PREFACE) :])
+        return self._frames(self._client, data)
+
+    def server(self, data: bytes) -> bytes:
+        """See ``Tap``."""
+        return self._frames(self._server, data)
+
+    def timeout(self) -> bytes:
+        """See ``Tap``. Nothing is held that could decide differently later."""
+        return b""
+
+    def take_held(self) -> bytes:
+        """See ``Tap``."""
+        return self._client.take()
+
+    def take_kept(self) -> bytes:
+        """See ``Tap``."""
+        return self._server.take()
+
+    def client_eof(self) -> bytes:
+        """See ``Tap``."""
+        return self._client.take()
+
+    def server_eof(self) -> bytes:
+        """See ``Tap``."""
+        self.close("upstream_aborted")
+        return self._server.take()
+
+    def close(self, error: ErrorType) -> None:
+        """See ``Tap``."""
+        for stream in self._streams.values():
+            stream.exchange.finish("" if stream.exchange.response_ended else error)
+        self._streams.clear()
+
+    # ---- frames
+
+    def _frames(self, side: _Direction, data: bytes) -> bytes:
+        buffer = side.buffer
+        if buffer:
+            buffer += data
+            if len(buffer) < side.needed:
+                return b""
+            data = bytes(buffer)
+            buffer.clear()
+        out: list[bytes] = []
+        done = at = 0  # data[:done] is in ``out`` or held
+        size = len(data)
+        try:
+            while at < size:
+                if side.left:
+                    at = self._payload(side, data, at, size)
+                    continue
+                if size - at < _FRAME_HEADER:
+                    side.needed = _FRAME_HEADER
+                    break
+                length = int.from_bytes(data[at : at + 3])
+                kind, flags = data[at + 3], data[at + 4]
+                stream_id = int.from_bytes(data[at + 5 : at + 9]) & 0x7FFFFFFF
+                if side.block_id and (kind != _CONTINUATION or stream_id != side.block_id):
+                    raise _UnexpectedError("h2_interrupted_block")  # section 4.3
+                if kind not in _WHOLE:
+                    at += _FRAME_HEADER
+                    self._begin_payload(side, kind, flags, stream_id, length)
+                    continue
+                end = at + _FRAME_HEADER + length
+                if length > MAX_BLOCK_BYTES:
+                    raise _UnexpectedError("h2_frame_too_large")
+                if end > size:
+                    side.needed = _FRAME_HEADER + length
+                    break
+                payload = data[at + _FRAME_HEADER : end]
+                if kind == _SETTINGS:
+                    self._settings(side, flags, payload)
+                elif kind == _RST_STREAM:
+                    self._reset(side, stream_id)
+                else:
+                    out.append(data[done:at])
+                    done = end
+                    side.held += data[at:end]
+                    self._block_frame(side, kind, flags, stream_id, payload)
+                    if flags & _END_HEADERS:
+                        out.append(self._block(side))
+                at = end
+        except (_UnexpectedError, HpackError) as error:
+            self._give_up(str(error))
+            return b"".join((*out, side.take(), data[done:]))
+        out.append(data[done:at])
+        if at < size:
+            buffer += data[at:]
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _begin_payload(self, side: _Direction, kind: int, flags: int, stream_id: int, length: int) -> None:
+        side.left = length
+        side.pad = 0
+        side.pad_unknown = False
+        side.ends_stream = False
+        side.stream_id = 0
+        if kind == _DATA and stream_id in self._streams:
+            side.stream_id = stream_id
+            side.pad_unknown = bool(flags & _PADDED)
+            side.ends_stream = bool(flags & _END_STREAM)
+            if not length and side.ends_stream:
+                self._end_stream(side, stream_id)
+
+    def _payload(self, side: _Direction, data: bytes, at: int, size: int) -> int:
+        """Let a piece of payload pass; the position behind it."""
+        stream = self._streams.get(side.stream_id) if side.stream_id else None
+        if side.pad_unknown:  # section 6.1: the first byte of a padded frame
+            side.pad_unknown = False
+            side.pad = data[at]
+            side.left -= 1
+            at += 1
+            if side.pad > side.left:
+                raise _UnexpectedError("h2_padding")
+        end = min(size, at + side.left)
+        side.left -= end - at
+        if stream is not None:
+            content_end = end - max(0, side.pad - side.left)
+            if content_end > at:
+                if side is self._client:
+                    stream.exchange.tee_request(data, at, content_end)
+                else:
+                    stream.exchange.tee_response(data, at, content_end)
+            if not side.left and side.ends_stream:
+                self._end_stream(side, side.stream_id)
+        return end
+
+    def _settings(self, side: _Direction, flags: int, payload: bytes) -> None:
+        if flags & _ACK:
+            return
+        if len(payload) % 6:
+            raise _UnexpectedError("h2_settings")
+        other = self._server if side is self._client else self._client
+        for at in range(0, len(payload), 6):
+            if int.from_bytes(payload[at : at + 2]) == _SETTINGS_HEADER_TABLE_SIZE:
+                other.decoder.allow(int.from_bytes(payload[at + 2 : at + 6]))
+
+    def _reset(self, side: _Direction, stream_id: int) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            # section 8.1: a server may reset with NO_ERROR what it has answered early
+            error: ErrorType = "client_aborted" if side is self._client else "upstream_aborted"
+            stream.exchange.finish("" if stream.exchange.response_ended else error)
+
+    def _end_stream(self, side: _Direction, stream_id: int) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        exchange = stream.exchange
+        if side is self._client:
+            exchange.request_ended = True
+        else:
+            exchange.response_ended = True
+            exchange.end_ns = self._context.unix_ns()
+        if exchange.request_ended and exchange.response_ended:
+            del self._streams[stream_id]
+            exchange.finish("")
+
+    # ---- header blocks
+
+    def _block_frame(self, side: _Direction, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Gather one frame of a block."""
+        if kind == _CONTINUATION:
+            if not side.block_id:
+                raise _UnexpectedError("h2_continuation")
+            side.frames += 1
+            if side.frames > MAX_BLOCK_FRAMES or len(side.held) > MAX_BLOCK_BYTES:
+                raise _UnexpectedError("h2_block_too_large")
+            side.fragments.append(payload)
+            return
+        at, end = 0, len(payload)
+        if flags & _PADDED:
+            if not payload:
+                raise _UnexpectedError("h2_padding")
+            at, end = 1, end - payload[0]
+        priority = b""
+        if kind == _PUSH_PROMISE:
+            if side is self._client:
+                raise _UnexpectedError("h2_push_promise")
+            at += 4
+        elif flags & _PRIORITY:
+            priority = payload[at : at + 5]
+            at += 5
+        if at > end or not stream_id:
+            raise _UnexpectedError("h2_padding" if stream_id else "h2_stream_id")
+        side.block_id = stream_id
+        side.block_flags = flags
+        side.block_priority = priority
+        side.block_promise = kind == _PUSH_PROMISE
+        side.fragments = [payload[at:end]]
+        side.frames = 1
+
+    def _block(self, side: _Direction) -> bytes:
+        """The block is complete: what goes on in its place."""
+        encoded = side.fragments[0] if len(side.fragments) == 1 else b"".join(side.fragments)
+        block = side.decoder.decode(encoded)
+        stream_id = side.block_id
+        if side.block_promise:
+            self._context.counters["h2_pushes"] += 1
+            changed = None
+        elif side is self._client:
+            changed = self._client_block(stream_id, block, encoded)
+        else:
+            changed = self._server_block(stream_id, block, encoded)
+        side.block_id = 0
+        if side.block_flags & _END_STREAM and not side.block_promise:
+            self._end_stream(side, stream_id)
+        if changed is None:
+            frames = bytes(side.held)
+        else:
+            frames = _header_frames(stream_id, side.block_flags, side.block_priority, changed)
+        side.held.clear()
+        return frames
+
+    def _client_block(self, stream_id: int, block: Block, encoded: bytes) -> bytes | None:
+        """A request's head or trailers: the block to forward instead, or None for the same."""
+        if stream_id <= self._last_id:
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                stream.exchange.request_trailers = _lines(block.fields) or b""
+            return encode_unindexed(block) if self._anew else None
+        if not stream_id & 1:
+            raise _UnexpectedError("h2_stream_id")  # section 5.1.1
+        self._last_id = stream_id
+        context = self._context
+        pseudo = {name: value for name, value in block.fields if name[:1] == b":"}
+        fields = _lines([field for field in block.fields if field[0][:1] != b":"])
+        method = pseudo.get(b":method", b"")
+        authority = pseudo.get(b":authority", b"")
+        target = pseudo.get(b":path", authority)
+        if fields is None or not method or any(byte in target + authority + method for byte in b"\r\n\0"):
+            context.counters["h2_malformed_requests"] += 1  # section 8.1.1: a matter between the two ends
+            return encode_unindexed(block) if self._anew else None
+        fields = b"\r\n" + fields
+        lower = fields.lower()
+        if not authority and (at := lower.find(b"\r\nhost:")) >= 0:
+            authority = fields[at + 7 : fields.find(b"\r\n", at + 7)].strip(b" \t")
+        decision = context.policy.request(context.direction, method, target, authority, lower)
+        context.counters["requests:" + decision.reason] += 1
+        exchange = OpenExchange(context, self._endpoints, context.unix_ns(), method, target, authority, "2", decision)
+        exchange.scheme = "https" if pseudo.get(b":scheme") == b"https" else "http"
+        exchange.may_tunnel = method == b"CONNECT"
+        result = None
+        if decision.inject:
+            plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(314))
+            added = _additions(plan)
+            if plan.remove or self._anew:
+                self._anew = True
+                kept = _without(block, plan.remove) if plan.remove else block
+                result = encode_unindexed(kept) + added
+                fields = b"\r\n" + (_lines([field for field in kept.fields if field[0][:1] != b":"]) or b"")
+            else:
+                result = encoded + added
+            fields += b"%btracestate: %b\r\nx-sp-num: %b\r\n" % (plan.static, plan.tracestate, plan.hops)
+            if plan.traceparent:
+                fields += b"traceparent: %b\r\n" % plan.traceparent
+        elif self._anew:
+            result = encode_unindexed(block)
+        exchange.request_fields = fields[2:]
+        if len(self._streams) < MAX_STREAMS:
+            self._streams[stream_id] = _Stream(exchange)
+        else:
+            context.counters["h2_unwatched_streams"] += 1
+        return result
+
+    def _server_block(self, stream_id: int, block: Block, encoded: bytes) -> bytes | None:
+        """A response's head or trailers: the block to forward instead, or None for the same."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return None
+        exchange = stream.exchange
+        if stream.answered:
+            exchange.response_trailers = _lines(block.fields) or b""
+            return None
+        status = next((value for name, value in block.fields if name == b":status"), b"")
+        fields = _lines([field for field in block.fields if field[0][:1] != b":"])
+        if len(status) != 3 or not status.isdigit() or fields is None:
+            self._context.counters["h2_malformed_responses"] += 1
+            del self._streams[stream_id]
+            return None
+        if status[:1] == b"1":
+            return None  # section 8.1: an interim response
+        stream.answered = True
+        lower = b"\r\n" + fields.lower()
+        exchange.begin_response(self._context.unix_ns(), int(status), fields, lower)
+        if exchange.may_tunnel and status[:1] == b"2":
+            # section 8.5 and RFC 8441: a tunnel; what passes in it is not content
+            self._context.counters["tunnels:connect"] += 1
+            del self._streams[stream_id]
+            exchange.finish("")
+        plan = exchange.plan
+        if plan is not None and lower.find(b"\r\ntraceparent:") >= 0:
+            span_id = self._context.random_bits(64) or 1
+            return encoded + literal(b"traceparent", b"00-%b-%016x-01" % (plan.trace_id, span_id))
+        return None
+
+    def _give_up(self, reason: str) -> None:
+        self._context.counters["raw:" + reason] += 1
+        self._context.counters["abandoned"] += len(self._streams)
+        self._streams.clear()
+        self.signal = Signal.ABORT if self._anew else Signal.RAW
+
+
+def _lines(fields: list[tuple[bytes, bytes]]) -> bytes | None:
+    r"""The fields as ``name: value\r\n`` lines; None if a value cannot stand in such a line (section 8.2.1)."""
+    text = b"".join([b"%b: %b\r\n" % field for field in fields])
+    count = len(fields)
+    if text.count(b"\n") != count or text.count(b"\r") != count or b"\0" in text:
+        return None
+    return text
+
+
+def _without(block: Block, names: tuple[bytes, ...]) -> Block:
+    kept = [position for position, field in enumerate(block.fields) if field[0] not in names]
+    return Block(
+        [block.fields[position] for position in kept],
+        frozenset(new for new, old in enumerate(kept) if old in block.sensitive),
+        block.updates,
+    )
+
+
+_static_literals: dict[bytes, bytes] = {}
+
+
+def _additions(plan: Plan) -> bytes:
+    """The plan's fields as literals without indexing."""
+    static = _static_literals.get(plan.static)
+    if static is None:
+        static = b"".join(
+            literal(name, value) for name, _, value in (line.partition(b": ") for line in plan.static.splitlines())
+        )
+        if len(_static_literals) >= 64:  # a name for each request can come from the requests themselves
+            _static_literals.clear()
+        _static_literals[plan.static] = static
+    added = static + literal(b"tracestate", plan.tracestate) + literal(b"x-sp-num", plan.hops)
+    return added + literal(b"traceparent", plan.traceparent) if plan.traceparent else added
+
+
+def _header_frames(stream_id: int, flags: int, priority: bytes, block: bytes) -> bytes:
+    """HEADERS and as many CONTINUATION as it takes, without padding."""
+    payload = priority + block
+    kept = flags & (_END_STREAM | _PRIORITY)
+    stream = stream_id.to_bytes(4)
+    if len(payload) <= _PEER_FRAME_SIZE:
+        return len(payload).to_bytes(3) + bytes((_HEADERS, kept | _END_HEADERS)) + stream + payload
+    frames = []
+    for at in range(0, len(payload), _PEER_FRAME_SIZE):
+        piece = payload[at : at + _PEER_FRAME_SIZE]
+        last = _END_HEADERS if at + _PEER_FRAME_SIZE >= len(payload) else 0
+        head = bytes((_CONTINUATION, last)) if at else bytes((_HEADERS, kept | last))
+        frames.append(len(piece).to_bytes(3) + head + stream + piece)
+    return b"".join(frames)
