@@ -19,6 +19,7 @@ from sp_proxy.relay.listener import Listener
 from sp_proxy.taps.context import Endpoints, Signal, Tap
 from sp_proxy.taps.discard import Discard
 from sp_proxy.taps.http1 import Http1Tap
+from sp_proxy.taps.http2 import Http2Tap
 
 if TYPE_CHECKING:
     from sp_proxy.relay.worker import Worker
@@ -212,6 +213,7 @@ class Connection:
     __slots__ = (
         "_closed",
         "_early",
+        "_endpoints",
         "_hold_timer",
         "_listener",
         "_local_port",
@@ -230,6 +232,7 @@ class Connection:
         self._hold_timer: asyncio.TimerHandle | None = None
         self._up_socket: socket.socket | None = None
         self._local_port = 0
+        self._endpoints = Endpoints("", 0, "", 0)
         self._closed = False
         self._refused = False
         self.aborting = False
@@ -265,7 +268,8 @@ class Connection:
         if destination is None:
             downstream.reset()
             return
-        self.tap = Http1Tap(self._listener.context, Endpoints(source[0], source[1], *destination))
+        self._endpoints = Endpoints(source[0], source[1], *destination)
+        self.tap = Http1Tap(self._listener.context, self._endpoints)
         if self._listener.resolve:
             worker.own(self._resolve_and_connect(destination))
         else:
@@ -358,16 +362,25 @@ class Connection:
                     self._worker.config.detect_timeout, self._held_long_enough
                 )
         elif signal is Signal.RAW or signal is Signal.HTTP2:
-            if signal is Signal.HTTP2:
-                self._worker.counters["raw:http2"] += 1
-            held = tap.take_held()
+            if signal is Signal.HTTP2 and isinstance(tap, Http1Tap):
+                self._switch_to_http2(tap)
+                return
             self.tap = None
-            if held:
+            if held := tap.take_held():
                 self.upstream.transport.write(held)
+            if kept := tap.take_kept():
+                self.downstream.transport.write(kept)
         elif signal is Signal.ANSWER:
             self._refuse(tap.answer)
         elif signal is Signal.ABORT:
             self.abort()
+
+    def _switch_to_http2(self, tap: Http1Tap) -> None:
+        self._worker.counters["connections_http2"] += 1
+        http2 = self.tap = Http2Tap(self._listener.context, self._endpoints)
+        if tap.server_said:
+            http2.server(bytes(tap.server_said))  # forwarded already
+        self.downstream.data_received(tap.take_held())
 
     def _held_long_enough(self) -> None:
         self._hold_timer = None

@@ -85,6 +85,10 @@ class Tap(Protocol):
         """Held client bytes, to be forwarded as they are (after RAW or HTTP2)."""
         ...
 
+    def take_kept(self) -> bytes:
+        """Held server bytes, likewise to be forwarded as they are after RAW."""
+        ...
+
     def client_eof(self) -> bytes:
         """Downstream has finished sending; the bytes to forward upstream before its end of stream."""
         ...

@@ -27,6 +27,10 @@ class Discard:
         """Nothing is held."""
         return b""
 
+    def take_kept(self) -> bytes:
+        """Nothing is held."""
+        return b""
+
     def client_eof(self) -> bytes:
         """Nothing is held."""
         return b""

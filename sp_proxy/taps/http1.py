@@ -24,10 +24,23 @@ from sp_proxy.taps.open_exchange import OpenExchange
 _HEAD, _FIXED, _CHUNKED, _UNTIL_CLOSE, _BEHIND_UPGRADE, _RAW, _REFUSED = range(7)
 _VERSIONS = {b"0": "1.0", b"1": "1.1"}
 HTTP2_PREFACE_LINE = b"PRI * HTTP/2.0\r\n"
+_MAX_SERVER_SAID = 4096
+"""SETTINGS and WINDOW_UPDATE of a server that does not wait are below 100 bytes."""
 _METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH")
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def _may_be_http2_settings(before: bytearray, data: bytes) -> bool:
+    """Whether a server's first bytes begin with a SETTINGS frame (RFC 9113 section 3.4): it need not wait for the client's."""
+    said = bytes(before[:9]) + data[:9]
+    beginning = said[2:9]
+    return (
+        len(before) + len(data) <= _MAX_SERVER_SAID
+        and said[:2] == bytes(min(2, len(said)))
+        and (beginning[1:] == b"\x04\x00\x00\x00\x00\x00"[: max(0, len(beginning) - 1)])
+    )
 
 
 class Http1Tap:
@@ -56,6 +69,7 @@ class Http1Tap:
         "_server_state",
         "_spoke_http",
         "answer",
+        "server_said",
         "signal",
     )
 
@@ -64,6 +78,8 @@ class Http1Tap:
         self._endpoints = endpoints
         self.signal = Signal.NONE
         self.answer = b""
+        self.server_said = bytearray()
+        """What a server said before the client did, as long as that may be HTTP/2; it has been forwarded."""
         self._spoke_http = False
         self._rejected: OpenExchange | None = None
         self._open: deque[OpenExchange] = deque()  # without a complete response, in the order of their requests
@@ -207,7 +223,9 @@ class Http1Tap:
         http10 = minor == b"0"
         length = framing.body_length(lower, http10)
         fault = ""
-        if end > context.max_head_size:
+        if self.server_said:
+            fault = "server_first"
+        elif end > context.max_head_size:
             fault = "head_too_long"
         elif length == AMBIGUOUS or (method == b"CONNECT" and length != ABSENT):
             fault = "ambiguous_framing"
@@ -353,6 +371,11 @@ class Http1Tap:
         self._head_passed = 0
         return data
 
+    def take_kept(self) -> bytes:
+        """See ``Tap``."""
+        kept, self._response_kept = self._response_kept, b""
+        return kept
+
     def client_eof(self) -> bytes:
         """See ``Tap``."""
         if self._client_state == _HEAD and self._head:
@@ -410,7 +433,10 @@ class Http1Tap:
             self._response_since = self._context.unix_ns()
             match = framing.RESPONSE_HEAD(data, at)
         if not self._open:
-            self._response_fault("unsolicited_response" if self._spoke_http else "server_first")
+            if not self._spoke_http and _may_be_http2_settings(self.server_said, data):
+                self.server_said += data
+            else:
+                self._response_fault("unsolicited_response" if self._spoke_http else "server_first")
             return -1, b""
         if match is None:
             self._incomplete_response(data, at, known)

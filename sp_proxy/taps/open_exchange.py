@@ -1,6 +1,7 @@
 """An exchange while it is going on: what a tap collects until it becomes a record."""
 
 from binascii import unhexlify
+from typing import Literal
 
 from sp_proxy.core.exchange import ErrorType, Exchange
 from sp_proxy.core.inject import Plan
@@ -36,6 +37,7 @@ class OpenExchange:
         "response_size",
         "response_trailers",
         "rule",
+        "scheme",
         "target",
     )
 
@@ -54,6 +56,7 @@ class OpenExchange:
         self._endpoints = endpoints
         self._start_ns = start_ns
         self._protocol_version = protocol_version
+        self.scheme: Literal["http", "https"] = "http"
         self._finished = False
         self.method = method
         self.target = target
@@ -136,7 +139,7 @@ class OpenExchange:
                 parent_span_id=unhexlify(plan.parent_span_id),
                 session_id=plan.session_id,
                 service_name=plan.service_name,
-                scheme="http",
+                scheme=self.scheme,
                 protocol_version=self._protocol_version,
                 method=self.method,
                 target=self.target,
