@@ -48,9 +48,10 @@ class Statement:
         terms = [
             f"{key}{'' if operator == '==' else ' !='} {_values(key, values)}" for key, operator, values in self.terms
         ]
-        if self.verdict != "return":  # nft wants to see that there is a port to redirect to
+        if self.verdict.startswith("redirect"):  # nft wants to see that there is a port to redirect to
             terms.append("meta l4proto tcp")
-        return " ".join([*terms, "counter", self.verdict, f'comment "{self.comment}"'])
+        comment = [f'comment "{self.comment}"'] if self.comment else []
+        return " ".join([*terms, "counter", self.verdict, *comment])
 
 
 def statements(ruleset: Ruleset, chain: Chain) -> Iterator[tuple[int, Statement]]:
@@ -159,7 +160,7 @@ def _parse_rule(rule: dict[str, Any]) -> tuple[Statement, int]:
             verdict = f"redirect to :{body['port']}"
         else:
             verdict = f"{verdict} {kind}".strip() if body is None else f"{verdict} {json.dumps(expression)}".strip()
-    if verdict != "return":
+    if verdict.startswith("redirect"):
         terms = [term for term in terms if term != ("meta l4proto", "==", ("tcp",))]
     return Statement(tuple(terms), verdict, rule.get("comment", "")), packets
 

@@ -1,0 +1,136 @@
+"""What verify says of rules that work, and of rules that are there but do not."""
+
+import pytest
+
+from sp_proxy.netfilter import install
+from sp_proxy.netfilter.probes import Answer
+from sp_proxy.netfilter.rules import Bypass, Chain, Match, Redirect, Rule
+from sp_proxy.netfilter.verify import Verdict, judge
+from sp_proxy.settings.model import SettingsModel
+
+WRITERS = ["nft", "iptables-nft", "iptables-legacy"]
+REDIRECT = Rule(Chain.OUTBOUND, Match(), Redirect(16001), "all outbound")
+BYPASS = Rule(Chain.OUTBOUND, Match(users=(1338,)), Bypass(), "daemon")
+
+
+def settings(**netfilter):
+    return SettingsModel.model_validate({"netfilter": netfilter})
+
+
+def lines(site, **netfilter):
+    return site.pod.call(lambda: [str(result) for result in install.verify(settings(**netfilter), None)])
+
+
+def apply(site, writer, **netfilter):
+    site.pod.call(lambda: install.prepare_apply(settings(**netfilter), writer).run())
+
+
+@pytest.mark.parametrize(
+    "rule, counted, answer, verdict, text",
+    [
+        (REDIRECT, True, Answer.CONNECTED, Verdict.OK, "redirected to port 16001, which answered"),
+        (REDIRECT, True, Answer.REFUSED, Verdict.OK, "where nothing listens yet"),
+        (REDIRECT, True, Answer.SILENCE, Verdict.FAIL, "no answer came from there"),
+        (REDIRECT, True, Answer.UNREACHABLE, Verdict.FAIL, "unreachable came from there"),
+        (REDIRECT, False, Answer.CONNECTED, Verdict.FAIL, "no rule counted it"),
+        (BYPASS, True, Answer.SILENCE, Verdict.OK, "bypassed (daemon)"),
+        (BYPASS, False, Answer.SILENCE, Verdict.FAIL, "expected: bypass (daemon)"),
+    ],
+)
+def test_a_counter_and_an_answer_make_a_verdict(rule, counted, answer, verdict, text):
+    result = judge(rule, counted=counted, others="", answer=answer, line="x")
+    assert result.verdict is verdict
+    assert text in result.line
+    assert "\n" not in str(result)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_path_is_tried_with_every_writer(site, writer):
+    apply(site, writer)
+    assert lines(site) == [
+        f"ok    rules     15 rules in the kernel, written by {writer}, as the settings say",
+        "ok    local     to 127.0.0.1, this host's own: direct, as expected",
+        f"ok    local     to {site.pod.ipv4}, this host's own: direct, as expected",
+        "ok    local     to ::1, this host's own: direct, as expected",
+        f"ok    local     to {site.pod.ipv6}, this host's own: direct, as expected",
+        "ok    outbound  to 192.0.2.1:9 as user 0: redirected to port 16001, which answered",
+        "ok    outbound  to 192.0.2.1:9 as user 1338: bypassed (connections of the daemon itself), as expected",
+        "ok    outbound  to [2001:db8::1]:9 as user 0: redirected to port 16001, which answered",
+        "ok    outbound  to [2001:db8::1]:9 as user 1338: bypassed (connections of the daemon itself), as expected",
+        "ok    inbound   from 198.51.100.2 to 198.51.100.1:9: redirected to port 16006, which answered",
+        "ok    inbound   from 2001:db8:5b::2 to [2001:db8:5b::1]:9: redirected to port 16006, which answered",
+    ]
+
+
+def test_probes_go_where_the_settings_redirect(site):
+    keys = {
+        "outbound_include_cidrs": ["172.20.0.0/16"],
+        "outbound_include_ports": [8080],
+        "outbound_exclude_users": ["root"],
+        "inbound_exclude_cidrs": ["198.51.100.0/24"],
+        "inbound_include_ports": ["80-90"],
+    }
+    apply(site, "nft", **keys)
+    found = lines(site, **keys)
+    assert "ok    outbound  to 172.20.0.1:8080 as user 65534: redirected to port 16001, which answered" in found
+    assert (
+        "ok    inbound   from 198.51.100.2 to 198.51.100.1:80: bypassed (inbound_exclude_cidrs), as expected" in found
+    )
+    assert (
+        "ok    inbound   from 2001:db8:5b::2 to [2001:db8:5b::1]:80: redirected to port 16006, which answered" in found
+    )
+    assert not [line for line in found if line.startswith("FAIL")]
+
+
+def test_nothing_listens_yet_where_the_daemon_is_to_come(site):
+    keys = {"mode": "outbound-only"}
+    listen = {"outbound": 17001}
+    wanted = SettingsModel.model_validate({"netfilter": keys, "listen": listen})
+    site.pod.call(lambda: install.prepare_apply(wanted, "nft").run())
+    found = site.pod.call(lambda: [str(result) for result in install.verify(wanted, None)])
+    assert "ok    outbound  to 192.0.2.1:9 as user 0: redirected to port 17001, where nothing listens yet" in found
+    assert not [line for line in found if "inbound" in line]
+
+
+def test_ipv6_that_is_not_redirected_is_said(site):
+    apply(site, "iptables-nft", ipv6=False)
+    found = lines(site, ipv6=False)
+    assert not [line for line in found if "::" in line]
+    assert not [line for line in found if line.startswith("FAIL")]
+
+
+def test_no_rules_and_other_rules_fail_before_any_probe(site):
+    assert lines(site) == ["FAIL  rules     no rules of sp_proxy in the kernel: run sp-proxy netfilter apply"]
+    apply(site, "nft", outbound_exclude_ports=[5432])
+    (line,) = lines(site)
+    assert line.startswith("FAIL  rules     nft: chain outbound: not in the settings: tcp dport 5432 counter return")
+    apply(site, "nft")
+    site.pod.run("nft", "insert", "rule", "inet", "sp_proxy", "outbound", "accept")
+    assert lines(site)[0].startswith("FAIL  rules     nft: chain outbound: not in the settings: counter accept")
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_somebody_elses_rules_before_ours_fail_the_probe(site, writer):
+    apply(site, writer)
+    thief = "table inet thief { chain o { type nat hook output priority -150; tcp dport 9 redirect to :8080; }; }"
+    site.pod.run("nft", "-f", "-", stdin=thief)
+    failed = [line for line in lines(site) if line.startswith("FAIL")]
+    assert len(failed) == 4
+    assert failed[0] == (
+        "FAIL  outbound  to 192.0.2.1:9 as user 0: expected: redirect to port 16001 (all outbound); no rule counted it"
+    )
+
+
+def test_a_firewall_before_the_daemons_port_fails_the_probe(site):
+    apply(site, "nft")
+    drop = "table inet wall { chain i { type filter hook input priority 0; tcp dport 16006 drop; }; }"
+    site.pod.run("nft", "-f", "-", stdin=drop)
+    failed = [line for line in lines(site) if line.startswith("FAIL")]
+    assert len(failed) == 2
+    assert failed[0].endswith("redirected to port 16006, but no answer came from there: is a firewall in between?")
+
+
+def test_without_a_route_outbound_is_skipped_with_the_reason(site):
+    apply(site, "nft")
+    site.pod.run("ip", "-6", "route", "delete", "default")
+    assert "skip  outbound  IPv6: no route to 2001:db8::1: nothing leaves this host" in lines(site)
