@@ -115,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("sp-proxy: a command is missing; see sp-proxy --help", file=sys.stderr)
         return USAGE_EXIT_CODE
     try:
-        code = typer.main.get_command(app)(words, prog_name="sp-proxy", standalone_mode=False)
+        # Not through the command's own main(): it has other ideas of exit codes and of how many lines an error has.
+        code = _run(words)
         if sys.stdout is not None:
             sys.stdout.flush()
     except typer.TyperException as error:
@@ -129,6 +130,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The interpreter flushes once more at its end: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_EXIT_CODE
+    return code
+
+
+def _run(words: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("sp-proxy", words) as context:
+            code = command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
     return code if isinstance(code, int) else 0
 
 

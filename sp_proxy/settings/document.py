@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from sp_proxy.settings.errors import SettingsError
-from sp_proxy.settings.keys import KeyPath, dotted, part, quoted
+from sp_proxy.settings.keys import KeyPath, dotted, quoted
 
 MAX_BYTES = 1 << 20
 """What a Kubernetes ConfigMap may hold; a larger file is not a configuration."""
@@ -156,7 +156,7 @@ class _Reader:
                 continue
             name, line = _text(key.value), key.start_mark.line + 1
             if name in first:
-                self._problem(key, path, f"the key {part(name)} is given twice (first in line {first[name]})")
+                self._problem(key, (*path, name), f"given twice (first in line {first[name]})")
                 continue
             first[name] = lines[*path, name] = line
             result[name] = self._value(value, (*path, name), lines)

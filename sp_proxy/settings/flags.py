@@ -77,7 +77,7 @@ def _path(key: str) -> KeyPath:
         here = resolve(path)
         name, _, rest = (rest, "", "") if here and here.kind == "mapping" else rest.partition(".")
         path = (*path, name)
-    return path if not key.endswith(".") else (*path, "")
+    return path if key and not key.endswith(".") else (*path, "")
 
 
 def _shown(path: KeyPath) -> str:

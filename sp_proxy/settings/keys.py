@@ -145,7 +145,8 @@ def nearest(path: KeyPath) -> str:
     full = "_".join(str(key) for key in path if isinstance(key, str))
     best, best_score = "", -1.0
     for name in names_in(path[:-1]):
-        score = 0.05 + _alike(wrong, name)
+        around = full.removesuffix(wrong) if full.endswith(wrong) else ""
+        score = 0.05 + max(_alike(wrong, name), _alike(full, around + name))
         if score > best_score:
             best, best_score = dotted((*path[:-1], name)), score
     for known in _known():

@@ -45,7 +45,9 @@ def found(value: Any, path: KeyPath) -> str:
         return "true" if value else "false"
     if isinstance(value, int) and value.bit_length() > _UNSHOWABLE_BITS:
         return "a very large number"
-    if isinstance(value, (int, float, Address)):
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (int, Address)):
         return str(value)
     if isinstance(value, str):
         return quoted(masked_url(value) if _holds_url(path) or resolve(path) is None else _userinfo_only(value))
