@@ -45,7 +45,8 @@ def prepare_apply(settings: SettingsModel, writer: str | None) -> Prepared:
     system.require_net_admin()
     tools = system.find_tools()
     chosen = system.choose_writer(writer or settings.netfilter.writer, tools, ruleset)
-    commands = plan_apply(ruleset, chosen, system.read_state(tools, chosen), _families(settings))
+    families = _families(settings)
+    commands = plan_apply(ruleset, chosen, system.read_state(tools, chosen, families), families)
     return Prepared(commands, chosen, f"applied {_count(ruleset)} with {chosen}, mode {ruleset.mode}", tools)
 
 
@@ -74,7 +75,8 @@ def verify(settings: SettingsModel, writer: str | None) -> Iterator[Result]:
         return
     found = f"rules     {_count(ruleset)} in the kernel, written by {state.writers()[0]}, as the settings say"
     yield Result(Verdict.OK, found)
-    yield from run_probes(ruleset, families, os.geteuid(), lambda: counters(ruleset, system.read_state(tools)))
+    probed = tuple(family for family in system.addressed_families() if family in families)
+    yield from run_probes(ruleset, probed, os.geteuid(), lambda: counters(ruleset, system.read_state(tools)))
 
 
 def _families(settings: SettingsModel) -> tuple[Family, ...]:

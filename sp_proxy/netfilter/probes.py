@@ -66,10 +66,16 @@ def connect(destination: str, port: int, timeout: float, user: int | None = None
 
 
 def reaches_own_listener(address: str, user: int | None = None) -> bool:
-    """Whether a connection to a local address arrives at the listener that was opened there for it."""
+    """Whether a connection to a local address arrives at the listener that was opened there for it.
+
+    Raises ``NetfilterError`` where no listener can be opened.
+    """
     with socket.socket(_socket_family(address), socket.SOCK_STREAM) as listener:
-        listener.bind((address, 0))
-        listener.listen(1)
+        try:
+            listener.bind((address, 0))
+            listener.listen(1)
+        except OSError as error:
+            raise NetfilterError(f"cannot listen there ({error.strerror})") from error
         listener.settimeout(ANSWER_TIMEOUT_SECONDS)
         with _as_user(user):
             probe = socket.socket(_socket_family(address), socket.SOCK_STREAM)

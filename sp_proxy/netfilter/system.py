@@ -67,6 +67,12 @@ def kernel_families() -> tuple[Family, ...]:
     return (4, 6) if (_PROC_NET / "if_inet6").exists() else (4,)
 
 
+def addressed_families() -> tuple[Family, ...]:
+    """The IP versions in which this host has an address at all: containers often have IPv6 without any."""
+    addresses = _PROC_NET / "if_inet6"
+    return (4, 6) if addresses.exists() and addresses.read_text("ascii").strip() else (4,)
+
+
 def find_tools() -> Tools:
     """Looks for nft and both forms of iptables."""
     default = ""
@@ -99,8 +105,12 @@ def choose_writer(wanted: str, tools: Tools, ruleset: Ruleset) -> str:
     return "nft"
 
 
-def read_state(tools: Tools, writer: str = "") -> State:
-    """What the kernel holds now. Reading loads no kernel module, but for the ``writer`` that is about to be used."""
+def read_state(tools: Tools, writer: str = "", families: tuple[Family, ...] = (4, 6)) -> State:
+    """What the kernel holds now.
+
+    ``writer`` is about to write these ``families``: what it cannot read is an error, and reading may load its kernel
+    modules. Of the others, what cannot be read is taken for nothing.
+    """
     listing = ""
     if tools.nft:
         tables = _execute(Command(("nft", "list", "tables")))
@@ -113,7 +123,7 @@ def read_state(tools: Tools, writer: str = "") -> State:
         for form, base in tools.iptables.items()
         for family in kernel_families()
         for tool in [base if family == 4 else base.replace("iptables", "ip6tables")]
-        for text in [_save(tool, form, family, needed=form == writer)]
+        for text in [_save(tool, form, family, needed=form == writer and family in families)]
         if form == writer or iptables.is_installed(text)
     ]
     return State(listing, tuple(saved))
@@ -176,7 +186,7 @@ def _execute(command: Command) -> subprocess.CompletedProcess[str]:
 
 
 def _failure(writer: str, tool: str, stderr: str) -> NetfilterError:
-    """One line that names the remedy. The messages are those of nft 0.9 to 1.1 and iptables 1.8."""
+    """One line that names the remedy. The messages are those of nft 1.0.6 and iptables 1.8.9."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("#")]
     said = next((line for line in lines if "rror" in line or "ailed" in line), lines[0] if lines else "no message")
     lower = stderr.lower()
@@ -186,5 +196,7 @@ def _failure(writer: str, tool: str, stderr: str) -> NetfilterError:
         return NetfilterError(f"{tool}: another program holds the lock of iptables: try again")
     missing = ("no such file", "not supported", "does not exist", "no chain/target/match", "missing kernel module")
     if any(words in lower for words in missing):
-        return NetfilterError(f"{tool}: {said}: a kernel module is missing: {_MODULES.get(writer, _MODULES['nft'])}")
+        remedy = _MODULES.get(writer, _MODULES["nft"])
+        remedy += "; or set netfilter.ipv6 to false" if tool.startswith("ip6tables") else ""
+        return NetfilterError(f"{tool}: {said}: a kernel module is missing: {remedy}")
     return NetfilterError(f"{tool}: {said}")

@@ -60,6 +60,11 @@ def test_an_own_listener_is_reached_unless_something_takes_its_connections(site,
     assert not site.pod.call(partial(probes.reaches_own_listener, address))
 
 
+def test_where_no_listener_can_be_opened_it_is_told():
+    with pytest.raises(NetfilterError, match="cannot listen there"):
+        probes.reaches_own_listener("203.0.113.1")
+
+
 def test_the_outside_peer_connects_from_outside_and_leaves_nothing(site):
     def inside() -> list[Answer]:
         with probes.outside_peer((4, 6)) as peer:

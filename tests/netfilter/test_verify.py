@@ -1,5 +1,8 @@
 """What verify says of rules that work, and of rules that are there but do not."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from sp_proxy.netfilter import install
@@ -134,3 +137,14 @@ def test_without_a_route_outbound_is_skipped_with_the_reason(site):
     apply(site, "nft")
     site.pod.run("ip", "-6", "route", "delete", "default")
     assert "skip  outbound  IPv6: no route to 2001:db8::1: nothing leaves this host" in lines(site)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_host_without_ipv6_addresses_is_probed_in_ipv4(site, writer):
+    for interface in ("all", "default"):
+        path = Path("/proc/sys/net/ipv6/conf", interface, "disable_ipv6")
+        site.pod.call(partial(path.write_text, "1", "ascii"))
+    apply(site, writer)
+    found = lines(site)
+    assert not [line for line in found if "::" in line or not line.startswith("ok")]
+    assert "ok    inbound   from 198.51.100.2 to 198.51.100.1:9: redirected to port 16006, which answered" in found
