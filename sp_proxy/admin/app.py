@@ -28,7 +28,7 @@ class DaemonView:
 
 
 def build_app(view: DaemonView) -> Starlette:
-    """The ASGI application. Paths and answers are those of ``docs/operations.md``."""
+    """The ASGI application."""
 
     async def live(_request: Request) -> Response:
         # That the event loop came here is the answer: it is the loop that also delivers and restarts.

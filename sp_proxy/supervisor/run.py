@@ -37,7 +37,7 @@ from sp_proxy.supervisor.workers import GRACE_MARGIN, RELAY_COMMAND, WorkerPlan,
 
 KILL_MARGIN = 1.0
 """Seconds after which what the drain of the traffic should have ended is cancelled."""
-ABORT_SECONDS = 2.0
+ABORT_SECONDS = 3.0
 """A second signal ends the process after this long, even if a clean-up hangs."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -93,15 +93,16 @@ class Supervisor:
 
     async def run(self) -> int:
         """Live until a drain has ended or a second signal came. Returns the exit code. Raises BindError."""
-        for warning in self._loaded.warnings:
-            log.warning("settings_warning", text=warning)
-        soft, raised = raise_descriptor_limit()
-        log.debug("descriptor_limit", before=soft, now=raised)
         settings = self._settings
         with trio.open_signal_receiver(*signals.WATCHED) as arriving, ExitStack() as stack:
             bound = bind(settings)
             for sock in bound.all:
                 stack.callback(sock.close)
+            # Said only now: a start that fails is one line.
+            for warning in self._loaded.warnings:
+                log.warning("settings_warning", text=warning)
+            soft, raised = raise_descriptor_limit()
+            log.debug("descriptor_limit", before=soft, now=raised)
             guard_fd = os.memfd_create("sp-proxy-loop-guard")
             stack.callback(os.close, guard_fd)
             os.truncate(guard_fd, TABLE_BYTES)

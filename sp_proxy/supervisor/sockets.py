@@ -69,19 +69,21 @@ def bind_address(key: str, address: Address) -> list[socket.socket]:
     An IP version which this host does not have is left out with a log line, unless nothing is left. Raises BindError.
     """
     bound: list[socket.socket] = []
-    absent: BindError | None = None
+    absent: list[tuple[Address, BindError]] = []
     with _closed_on_error(bound):
         for family, host in _resolve(key, address):
             try:
                 bound.append(_listen(family, host, address.port))
             except OSError as error:
-                failure = BindError(f"{key}: cannot listen on {Address(host, address.port)}: {_reason(error)}")
+                wanted = Address(host, address.port)
+                failure = BindError(f"{key}: cannot listen on {wanted}: {_reason(error)}")
                 if error.errno not in _NO_SUCH_FAMILY:
                     raise failure from error
-                absent = failure
-                log.info("address_left_out", key=key, address=str(Address(host, address.port)), reason=_reason(error))
-        if not bound and absent is not None:
-            raise absent
+                absent.append((wanted, failure))
+        if not bound:
+            raise absent[0][1]
+    for left_out, failure in absent:
+        log.info("address_left_out", key=key, address=str(left_out), reason=str(failure).rpartition(": ")[2])
     return bound
 
 

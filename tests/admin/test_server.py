@@ -68,3 +68,16 @@ async def test_a_failing_endpoint_costs_one_answer(caplog):
                 assert (await client.get(f"{url}/healthz/live")).status_code == 200
             nursery.cancel_scope.cancel()
     assert "a fault of ours" in caplog.text
+
+
+async def test_a_reader_that_has_stalled_does_not_keep_it_from_ending():
+    sockets = bind_address("admin.listen", Address("127.0.0.1", 0))
+    port = sockets[0].getsockname()[1]
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve, view(settings=lambda: {"settings": "x" * (32 << 20)}), sockets)
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stalled:
+                await stalled.send_all(b"GET /config HTTP/1.1\r\nhost: x\r\n\r\n")
+                # Some of it has come, so the rest is being sent: far more than fits the sockets' buffers.
+                assert await stalled.receive_some(10)
+                nursery.cancel_scope.cancel()

@@ -142,6 +142,8 @@ async def test_a_second_signal_ends_it_at_once(tmp_path, first, second, code):
             daemon.signal(second)
             assert await daemon.ended() == code
             assert time.monotonic() - started < 5
+            # By itself, and not by the timer for a clean-up that hangs.
+            assert (await daemon.logged("stopped"))["exit_code"] == code
         assert not alive(worker)
 
 
