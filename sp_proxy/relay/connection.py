@@ -10,6 +10,7 @@ already been accepted by the kernel.
 """
 
 import asyncio
+import logging
 import socket
 import struct
 from typing import TYPE_CHECKING, cast
@@ -24,10 +25,14 @@ from sp_proxy.taps.http2 import Http2Tap
 if TYPE_CHECKING:
     from sp_proxy.relay.worker import Worker
 
+log = logging.getLogger(__name__)
+
 _LINGER_RESET = struct.pack("ii", 1, 0)
 _READ_BYTES = 262144
 _MAX_DRAIN_BYTES = 8 * 1024 * 1024
 """More than a socket's receive buffer grows to by default (6 MiB, net.ipv4.tcp_rmem)."""
+_LOGGED_TAP_FAULTS = 10
+"""Faults of one life that are logged with their traceback; all are counted."""
 CLOSE_DELAY = 1.0
 """After a refusal, seconds to let the client read the answer before its unread bytes cause a reset (RFC 9112 section 9.6)."""
 
@@ -135,7 +140,11 @@ class Downstream(_Side):
         if tap is None:
             self.other.transport.write(data)
             return
-        out = tap.client(data)
+        try:
+            out = tap.client(data)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not harm the traffic
+            connection.tap_failed(data, error)
+            return
         if out:
             self.other.transport.write(out)
         if tap.signal:
@@ -170,7 +179,12 @@ class Upstream(_Side):
         if tap is None:
             self.other.transport.write(data)
             return
-        out = tap.server(data)
+        try:
+            out = tap.server(data)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not harm the traffic
+            connection.tap_failed(b"", error)
+            self.other.transport.write(data)
+            return
         if out:
             self.other.transport.write(out)
         if tap.signal:
@@ -253,19 +267,20 @@ class Connection:
         worker.connections.add(self)
         sock = _as_socket(downstream.transport)
         try:
-            source = sock.getpeername()[:2]
-            destination = self._listener.destination(sock)
+            source, local = sock.getpeername()[:2], sock.getsockname()[:2]
+            destination = self._listener.destination(sock, local)
         except OSError:
-            destination = None  # reset before it was accepted
-            source = ("", 0)
+            worker.counters["refused:already_reset"] += 1
+            downstream.transport.abort()
+            return
         finally:
             sock.detach()
         if destination is None:
             worker.counters["refused:not_redirected"] += 1
-        elif worker.loop_guard.is_ours(source, destination):
+            downstream.reset()
+            return
+        if worker.loop_guard.is_ours(source, local if self._listener.upstream else destination):
             worker.counters["refused:loop"] += 1
-            destination = None
-        if destination is None:
             downstream.reset()
             return
         self._endpoints = Endpoints(source[0], source[1], *destination)
@@ -321,7 +336,7 @@ class Connection:
     def connected(self) -> None:
         """The upstream connection is there: let the bytes flow."""
         downstream, upstream = self.downstream, self.upstream
-        if downstream.lost:
+        if downstream.lost or downstream.transport.is_closing():
             upstream.transport.abort()
             return
         limit = self._worker.config.buffer_size
@@ -374,6 +389,19 @@ class Connection:
             self._refuse(tap.answer)
         elif signal is Signal.ABORT:
             self.abort()
+
+    def tap_failed(self, data: bytes, error: Exception) -> None:
+        """A fault in the tap: count and log it, and go on without, with the client's bytes that it had not given back."""
+        tap, self.tap = self.tap, None
+        assert tap is not None
+        self._worker.counters["tap_faults"] += 1
+        if self._worker.counters["tap_faults"] <= _LOGGED_TAP_FAULTS:
+            log.error("fault in a tap: the connection goes on uncaptured", exc_info=error)
+        held = tap.take_held()
+        out = held if held.endswith(data) else held + data
+        if out:
+            self.upstream.transport.write(out)
+        tap.close("protocol_error")
 
     def _switch_to_http2(self, tap: Http1Tap) -> None:
         self._worker.counters["connections_http2"] += 1
