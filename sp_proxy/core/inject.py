@@ -5,6 +5,9 @@ wire format. Fields come as one lower-cased block with a leading CRLF (``b"\r\nh
 with one ``bytes.find``, and in their original case at the same offsets.
 """
 
+import re
+from binascii import hexlify
+
 from msgspec import Struct
 
 from sp_proxy.core import session, trace_context
@@ -15,6 +18,16 @@ COMPAT = (b"x-service-name", b"x-current-service")
 UNKNOWN_SERVICE = b"unknown-service"
 _MAX_HOPS_DIGITS = 9
 """An ``x-sp-num`` with more digits is not a number of hops; it counts as 0, like everything that is not a number."""
+
+RANDOM_BITS = 320
+"""What ``Injector.plan`` needs: 128 for a session id, 128 for a trace id, 64 for a span id."""
+_NO_TRACE_ID = b"0" * 32
+_NO_SPAN_ID = b"0" * 16
+
+_has_telling_field = re.compile(rb"\n(?:trace(?:parent|state):|x-|sp_session_id:)").search
+"""Finds whether a request carries anything that ``plan`` reads. One scan of the line beginnings (170 ns) settles most
+requests of a first hop, where a ``find`` for each name costs 150 to 400 ns, growing with the block.
+"""
 
 
 class HeaderConfig(Struct, frozen=True, array_like=True):
@@ -27,7 +40,7 @@ class HeaderConfig(Struct, frozen=True, array_like=True):
     """Names and values of the ``x-debug-*`` headers to add; empty unless switched on."""
 
 
-class Plan(Struct):
+class Plan(Struct, gc=False):
     """What to do with one request head, and the identity of its exchange."""
 
     trace_id: bytes
@@ -77,8 +90,8 @@ class Injector:
     def __init__(self, config: HeaderConfig) -> None:
         self._service_name = config.service_name.encode()
         self._compat = config.compat_headers
-        self._replaced = REPLACED + (COMPAT if config.compat_headers else ())
-        self._debug_names = tuple(name.lower().encode() for name, _ in config.debug_headers)
+        debug_names = tuple(name.lower().encode() for name, _ in config.debug_headers)
+        self._replaced = REPLACED + (COMPAT if config.compat_headers else ()) + debug_names
         self._debug = b"".join(f"{name}: {text}\r\n".encode() for name, text in config.debug_headers)
         self._static = self._lines(self._service_name) if self._service_name else b""
 
@@ -89,41 +102,41 @@ class Injector:
         return lines + self._debug
 
     def plan(self, lower: bytes, fields: bytes, random_bits: int) -> Plan:
-        """Decide on one request. ``random_bits`` are 314 fresh random bits: trace id, span id, session id."""
-        span_id = b"%016x" % (random_bits & 0xFFFFFFFFFFFFFFFF or 1)
-        remove: tuple[bytes, ...] = ()
-        parent = trace_context.NOTHING
+        """Decide on one request. ``random_bits`` are RANDOM_BITS fresh random bits."""
+        digits = hexlify(random_bits.to_bytes(40, "big"))
+        trace_id, span_id = digits[32:64], digits[64:]
+        if trace_id == _NO_TRACE_ID:
+            trace_id = b"%032x" % 1
+        if span_id == _NO_SPAN_ID:
+            span_id = b"%016x" % 1
+        telling = _has_telling_field(lower)
+        if telling is None and self._service_name:
+            session_id = session.new_session_id(random_bits >> 192)
+            ids = b"00-%b-%b-01" % (trace_id, span_id)
+            tracestate = b"x-sp-traceparent=%b,x-sp-session-id=%b" % (ids, session_id)
+            return Plan(trace_id, span_id, b"", session_id, self._service_name, (), self._static, tracestate, ids, b"1")
+        traceparents = values(lower, fields, b"traceparent")
+        traceparent = traceparents[0] if len(traceparents) == 1 else b""
+        keeps_traceparent = trace_context.parse_traceparent(traceparent) is not None
+        parent = trace_context.read(traceparent, b",".join(values(lower, fields, b"tracestate")))
+        trace_id = parent.trace_id or trace_id
         session_id = b""
-        name, static = self._service_name, self._static
-        hops = b"1"
-        keeps_traceparent = False
-        # One look for each family keeps the usual first-hop request at a few finds.
-        if lower.find(b"\r\ntrace") >= 0:
-            traceparents = values(lower, fields, b"traceparent")
-            tracestate = b",".join(values(lower, fields, b"tracestate"))
-            traceparent = traceparents[0] if len(traceparents) == 1 else b""
-            keeps_traceparent = trace_context.parse_traceparent(traceparent) is not None
-            if traceparents and not keeps_traceparent:
-                remove += (b"traceparent",)  # section 3.2.2.5: a malformed one is not propagated
-            parent = trace_context.read(traceparent, tracestate)
-        if lower.find(b"session") >= 0:
-            for header in session.SESSION_HEADERS:
-                session_id = value(lower, fields, header)
-                if session_id:
-                    break
+        for header in session.SESSION_HEADERS:
+            session_id = value(lower, fields, header)
+            if session_id:
+                break
         session_id = session_id or parent.session_id or session.new_session_id(random_bits >> 192)
-        if lower.find(b"\r\nx-") >= 0 or parent is not trace_context.NOTHING:
-            remove += tuple(header for header in self._replaced if lower.find(b"\r\n" + header + b":") >= 0)
-            if b"x-sp-num" in remove:
-                number = value(lower, fields, b"x-sp-num")
-                if number.isdigit() and len(number) <= _MAX_HOPS_DIGITS:
-                    hops = b"%d" % (int(number) + 1)
-            if self._debug_names:
-                remove += tuple(header for header in self._debug_names if lower.find(b"\r\n" + header + b":") >= 0)
+        remove = tuple(header for header in self._replaced if lower.find(b"\r\n" + header + b":") >= 0)
+        if traceparents and not keeps_traceparent:
+            remove += (b"traceparent",)  # section 3.2.2.5: a malformed one is not propagated
+        hops = b"1"
+        number = value(lower, fields, b"x-sp-num")
+        if number.isdigit() and len(number) <= _MAX_HOPS_DIGITS:
+            hops = b"%d" % (int(number) + 1)
+        name, static = self._service_name, self._static
         if not name:
             name = value(lower, fields, b"x-sp-service-name") or UNKNOWN_SERVICE
             static = self._lines(name)
-        trace_id = parent.trace_id or b"%032x" % (random_bits >> 64 & 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF or 1)
         return Plan(
             trace_id,
             span_id,

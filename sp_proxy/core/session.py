@@ -7,12 +7,11 @@ member ``x-sp-session-id`` of ``tracestate`` (``trace_context.read``).
 SESSION_HEADERS = (b"x-sp-session-id", b"sp_session_id", b"x-session-id", b"x-softprobe-session-id")
 
 
+_RANDOM = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF
+_VERSION_AND_VARIANT = 0x00000000_0000_4000_8000_000000000000
+
+
 def new_session_id(random_bits: int) -> bytes:
-    """``sp-session-UUID4`` (RFC 9562 section 5.4) made of 122 random bits; more are ignored."""
-    return b"sp-session-%08x-%04x-4%03x-%04x-%012x" % (
-        random_bits & 0xFFFFFFFF,
-        random_bits >> 32 & 0xFFFF,
-        random_bits >> 48 & 0xFFF,
-        random_bits >> 60 & 0x3FFF | 0x8000,
-        random_bits >> 74 & 0xFFFFFFFFFFFF,
-    )
+    """``sp-session-UUID4`` (RFC 9562 section 5.4); 122 of 128 random bits are used, and all the rest is ignored."""
+    uuid = (random_bits & _RANDOM | _VERSION_AND_VARIANT).to_bytes(16, "big").hex()
+    return f"sp-session-{uuid[:8]}-{uuid[8:12]}-{uuid[12:16]}-{uuid[16:20]}-{uuid[20:]}".encode()

@@ -12,9 +12,9 @@ from msgspec import Struct
 _TRACEPARENT = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:\Z|(-))"
 ).match
-# section 3.3.1.3.1 and .2: key and value of a list member
+# Key and value of a list member (section 3.3.1.3.1 and .2 of level 2, whose keys include all those of level 1).
 _MEMBER = re.compile(
-    rb"[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+    rb"([a-z0-9][a-z0-9_\-*/@]{0,255})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 ).fullmatch
 _SESSION_VALUE = re.compile(rb"[\x21-\x2b\x2d-\x3c\x3e-\x7e]{1,256}").fullmatch
 
@@ -27,9 +27,10 @@ _LARGE_MEMBER_BYTES = 128
 
 TRACEPARENT_MEMBER = b"x-sp-traceparent="
 SESSION_MEMBER = b"x-sp-session-id="
+_SESSION_KEY = b"x-sp-session-id"
 
 
-class ParentContext(Struct, frozen=True):
+class ParentContext(Struct, frozen=True, gc=False):
     """What a request said about the trace it belongs to. Empty: it said nothing usable."""
 
     trace_id: bytes = b""
@@ -39,7 +40,7 @@ class ParentContext(Struct, frozen=True):
     session_id: bytes = b""
     """From ``x-sp-session-id`` in ``tracestate``."""
     others: tuple[bytes, ...] = ()
-    """The members of ``tracestate`` which are kept, in their order, the session member included."""
+    """The members of ``tracestate`` which are kept, in their order, the session member included, one for each key."""
 
 
 NOTHING = ParentContext()
@@ -61,51 +62,53 @@ def read(traceparent: bytes, tracestate: bytes) -> ParentContext:
     trace_id = span_id = session = b""
     others: tuple[bytes, ...] = ()
     if tracestate:
-        members = [member.strip(b" \t") for member in tracestate.split(b",")]
-        members = [member for member in members if member]
-        kept = []
-        valid = True
-        for member in members:
+        kept: dict[bytes, bytes] = {}
+        for member in tracestate.split(b","):
+            member = member.strip(b" \t")
+            if not member:
+                continue  # section 3.3.1.2: empty members are allowed
             if member.startswith(TRACEPARENT_MEMBER):
                 if not trace_id and (ids := parse_traceparent(member[len(TRACEPARENT_MEMBER) :])):
                     trace_id, span_id = ids
                 continue
-            if not _MEMBER(member):
-                valid = False  # section 3.3.1: one malformed member discards the whole header
+            match = _MEMBER(member)
+            if match is None:  # section 3.3.1: one malformed member discards the whole header
+                trace_id = span_id = b""
+                kept.clear()
                 break
-            if not session and member.startswith(SESSION_MEMBER):
-                session = member[len(SESSION_MEMBER) :]
-            kept.append(member)
-        if valid:
-            others = tuple(kept)
-        else:
-            trace_id = span_id = session = b""
+            # Section 3.3.1.3: one entry a key; the leftmost is the newest.
+            kept.setdefault(match[1], member)
+        session = kept.get(_SESSION_KEY, b"")[len(SESSION_MEMBER) :]
+        others = tuple(kept.values())
     if not trace_id and traceparent and (ids := parse_traceparent(traceparent)):
         trace_id, span_id = ids
+    if not trace_id and not others:
+        return NOTHING
     return ParentContext(trace_id, span_id, session, others)
 
 
 def write_tracestate(trace_id: bytes, span_id: bytes, session_id: bytes, parent: ParentContext) -> bytes:
     """The rebuilt ``tracestate``: our two members first, then the kept ones, within the limits of the specification.
 
-    The session member is left out where the request already carries one, or where its id cannot stand in a
-    ``tracestate`` (a comma, an equals sign, a control character, more than 256 bytes).
+    The session member is left out where the request already carries one (which then is never removed), or where its id
+    cannot stand in a ``tracestate`` (a comma, an equals sign, a control character, more than 256 bytes).
     """
-    head = TRACEPARENT_MEMBER + b"00-" + trace_id + b"-" + span_id + b"-01"
+    head = b"x-sp-traceparent=00-" + trace_id + b"-" + span_id + b"-01"
     if not parent.session_id and _SESSION_VALUE(session_id):
-        head += b"," + SESSION_MEMBER + session_id
+        head += b",x-sp-session-id=" + session_id
     if not parent.others:
         return head
     others = list(parent.others)
     room = MAX_TRACESTATE_BYTES - len(head)
+    spare = MAX_MEMBERS - 1 - head.count(b",")
     size = sum(map(len, others)) + len(others)
-    if size > room:
-        for member in [member for member in reversed(others) if len(member) > _LARGE_MEMBER_BYTES]:
+    if size > room or len(others) > spare:
+        removable = [member for member in reversed(others) if not member.startswith(SESSION_MEMBER)]
+        if size > room:
+            removable.sort(key=lambda member: len(member) <= _LARGE_MEMBER_BYTES)  # stable: the large ones first
+        for member in removable:
+            if size <= room and len(others) <= spare:
+                break
             others.remove(member)
             size -= len(member) + 1
-            if size <= room:
-                break
-    spare = MAX_MEMBERS - 1 - head.count(b",")
-    while others and (size > room or len(others) > spare):
-        size -= len(others.pop()) + 1
     return b",".join([head, *others])

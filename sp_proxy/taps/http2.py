@@ -13,7 +13,7 @@ Rules it keeps:
 """
 
 from sp_proxy.core.exchange import ErrorType
-from sp_proxy.core.inject import Plan
+from sp_proxy.core.inject import RANDOM_BITS, Plan
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
 from sp_proxy.taps.hpack import Block, Decoder, HpackError, encode_unindexed, literal
 from sp_proxy.taps.open_exchange import OpenExchange
@@ -383,12 +383,23 @@ class Http2Tap:
             authority = fields[at + 7 : fields.find(b"\r\n", at + 7)].strip(b" \t")
         decision = context.policy.request(context.direction, method, target, authority, lower)
         context.counters["requests:" + decision.reason] += 1
-        exchange = OpenExchange(context, self._endpoints, context.unix_ns(), method, target, authority, "2", decision)
-        exchange.scheme = "https" if pseudo.get(b":scheme") == b"https" else "http"
+        exchange = OpenExchange(
+            context,
+            self._endpoints,
+            context.unix_ns(),
+            method,
+            target,
+            authority,
+            "2",
+            decision.capture,
+            decision.rule,
+        )
+        if pseudo.get(b":scheme") == b"https":
+            exchange.scheme = "https"
         exchange.may_tunnel = method == b"CONNECT"
         result = None
         if decision.inject:
-            plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(314))
+            plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
             added = _additions(plan)
             if plan.remove or self._anew:
                 self._anew = True

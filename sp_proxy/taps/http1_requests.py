@@ -1,0 +1,372 @@
+r"""The client's side of the HTTP/1.x tap: request heads, what is injected into them, and request bodies.
+
+Only bytes which may still become a request head are held, and only until ``timeout``. A head that is completed later is
+still injected: at its end, which has not been forwarded (the last CR of its empty line is never forwarded alone).
+"""
+
+import re
+
+from sp_proxy.core.inject import RANDOM_BITS, Plan
+from sp_proxy.taps import http1_framing as framing
+from sp_proxy.taps.context import Signal
+from sp_proxy.taps.http1_framing import ABSENT, AMBIGUOUS, CHUNKED, EMPTY_LINES, REQUEST_HEAD, ChunkError, ChunkReader
+from sp_proxy.taps.http1_state import (
+    BEHIND_UPGRADE,
+    CHUNKED_BODY,
+    FIXED,
+    HEAD,
+    HOLDING,
+    MAX_OPEN,
+    MAX_OPEN_BYTES,
+    NONE,
+    RAW,
+    REFUSED,
+    VERSIONS,
+    Http1State,
+)
+from sp_proxy.taps.open_exchange import OpenExchange
+
+HTTP2_PREFACE_LINE = b"PRI * HTTP/2.0\r\n"
+_CR = 13
+_NOT_OURS = frozenset(("tls", "not_http", "late_http2_preface", "server_first"))
+"""Faults that say the connection does not speak HTTP/1: strict reading has nothing to say about it."""
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"))
+_NOT_IN_A_TARGET = re.compile(rb"[\x00-\x20\x7f]").search
+_LOOKED_AT_WHOLLY = 256
+"""A longer first line is looked at again only where a byte comes that ends its target: else a slow sender of a long one
+would make us read all of it at every byte.
+"""
+
+
+class RequestSide(Http1State):
+    """``Tap.client``, ``Tap.timeout`` and ``Tap.client_eof``."""
+
+    __slots__ = ()
+
+    def client(self, data: bytes) -> bytes:
+        """See ``Tap``."""
+        if self._head:
+            return self._continue_head(data)
+        return self._client(data, 0, 0)
+
+    def _client(self, data: bytes, done: int, since: int) -> bytes:
+        """Read ``data``, of which ``done`` bytes have been forwarded and which began to come at ``since`` (0: now).
+
+        What it returns is to be forwarded of the rest.
+        """
+        out: list[bytes] = []
+        at = 0
+        size = len(data)
+        while at < size:
+            state = self._client_state
+            if state == HEAD:
+                if data[at] == _CR and (empty := EMPTY_LINES(data, at)):  # RFC 9112 section 2.2
+                    self._fresh = False
+                    at = empty.end()
+                    if at == size:
+                        break
+                match = REQUEST_HEAD(data, at)
+                if match is None:
+                    if self._no_head(data, at, done):
+                        size = max(at, done)
+                        break
+                    continue
+                self._head_since = (since if not at else 0) or self._context.unix_ns()
+                edited = self._read_head(data, at, done, match, out)
+                if edited < 0:
+                    continue
+                done = edited
+                at = match.end()
+            elif state == FIXED:
+                at = self._read_fixed(data, at, size)
+            elif state == CHUNKED_BODY:
+                at = self._read_chunked(data, at, size)
+            elif state == REFUSED:
+                size = max(at, done)
+                break
+            elif state == BEHIND_UPGRADE and self._context.strict:
+                # What an upgrade that is declined hides would have been let through unread.
+                self._reject("behind_upgrade", None)
+            else:
+                self._behind_upgrade = True
+                break
+        if not out:
+            return data[done:size]
+        out.append(data[done:size])
+        return b"".join(out)
+
+    # ---- heads
+
+    def _read_head(self, data: bytes, at: int, done: int, match: re.Match[bytes], out: list[bytes]) -> int:
+        """A whole head stands at ``at``. Puts what is to be forwarded of it into ``out``, but for its final CRLF.
+
+        The position up to which ``data`` is then done with; -1 if the head was refused.
+        """
+        context = self._context
+        method, target, minor, fields = match.groups()
+        end = match.end()
+        lower = fields.lower()
+        http10 = minor == b"0"
+        length = framing.body_length(lower, http10)
+        authority = b""
+        repeated_host = False
+        host_at = lower.find(b"\r\nhost:")
+        if host_at >= 0:
+            host_end = lower.find(b"\r\n", host_at + 7)
+            authority = fields[host_at + 7 : host_end].strip(b" \t")
+            repeated_host = lower.find(b"\r\nhost:", host_end) >= 0
+        fault = ""
+        if self.server_said:
+            fault = "server_first"
+        elif end - at > context.max_head_size:
+            fault = "head_too_long"
+        elif length == AMBIGUOUS or (method == b"CONNECT" and length != ABSENT):
+            fault = "ambiguous_framing"
+        elif repeated_host:
+            fault = "repeated_host"
+        elif len(self._open) >= MAX_OPEN:
+            fault = "too_many_open"
+        elif context.strict:
+            fault = framing.strict_request_fault(method, target, match[0], host_at >= 0, authority, http10)
+        if fault:
+            self._refuse_head(fault)
+            return -1
+        self._spoke_http = True
+        decision = context.policy.request(context.direction, method, target, authority, lower)
+        capture = decision.capture
+        context.counters["requests:" + decision.reason] += 1
+        exchange = OpenExchange(
+            context,
+            self._endpoints,
+            self._head_since,
+            method,
+            target,
+            authority,
+            VERSIONS[minor],
+            capture,
+            decision.rule,
+        )
+        if decision.inject:
+            plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
+            fields = self._inject(plan, data, match, done, out, fields, lower)
+            done = end - 2
+        if capture:
+            exchange.request_fields = fields[2:]
+        if self._open:
+            self._wait(exchange, len(fields))
+        self._open.append(exchange)
+        may_tunnel = method == b"CONNECT" or lower.find(b"\r\nupgrade:") >= 0
+        if may_tunnel:
+            exchange.may_tunnel = True
+        if length <= 0 and length != CHUNKED:
+            exchange.request_ended = True
+            if may_tunnel:
+                self._client_state = BEHIND_UPGRADE
+        else:
+            self._request = exchange
+            if length == CHUNKED:
+                self._client_state = CHUNKED_BODY
+                self._client_chunks = ChunkReader(exchange.tee_request, context.max_head_size, context.strict)
+            else:
+                self._client_state = FIXED
+                self._client_left = length
+        return done
+
+    def _inject(
+        self, plan: Plan, data: bytes, match: re.Match[bytes], done: int, out: list[bytes], fields: bytes, lower: bytes
+    ) -> bytes:
+        """Forward the head with its edits; the field block as forwarded, with its leading CRLF."""
+        added = b"%btracestate: %b\r\nx-sp-num: %b\r\n" % (plan.static, plan.tracestate, plan.hops)
+        if plan.traceparent:
+            added = b"%btraceparent: %b\r\n" % (added, plan.traceparent)
+        if not plan.remove:
+            out += (data[done : match.end() - 2], added)
+            return fields + added
+        fields_at = match.start(4)
+        kept, gone = _without(fields, lower, plan.remove, done - fields_at)
+        if gone:
+            self._context.counters["headers_not_replaced"] += gone
+        fields = kept + added
+        if done <= fields_at:
+            out += (data[done:fields_at], fields)
+        else:
+            out.append(fields[done - fields_at :])  # up to there, nothing was taken away
+        return fields
+
+    def _wait(self, exchange: OpenExchange, size: int) -> None:
+        """The exchange waits behind others. Bound what all of them hold."""
+        if self._open_bytes + size > MAX_OPEN_BYTES and exchange.capture:
+            exchange.give_up()
+            self._context.counters["requests_skipped:too_many_open"] += 1
+        if exchange.capture:
+            exchange.weight = size
+            self._open_bytes += size
+
+    def _no_head(self, data: bytes, at: int, done: int) -> bool:
+        """No whole head stands at ``at``: whether the bytes from there on are held, as they may still become one."""
+        head = self._head
+        head += data[at:]
+        self._head_passed = max(0, done - at)
+        self._head_since = self._context.unix_ns()
+        if data.find(b"\r\n\r\n", at) < 0:
+            fault = self._incomplete_fault(0)
+            if not fault:
+                self.signal = HOLDING
+                return True
+        elif head.startswith(HTTP2_PREFACE_LINE) and self._fresh and not self._spoke_http:
+            if not done:
+                self.signal = Signal.HTTP2
+                return True
+            fault = "late_http2_preface"
+        else:
+            fault = "malformed_head" if framing.REQUEST_LINE(head) else self._first_line_fault(head)
+        self._refuse_head(fault)
+        return False
+
+    def _continue_head(self, data: bytes) -> bytes:
+        """More of a head of which a part is held."""
+        head = self._head
+        searched = max(0, len(head) - 3)
+        head += data
+        if head[0] == _CR or head.find(b"\r\n\r\n", searched) >= 0:
+            whole, passed, since = bytes(head), self._head_passed, self._head_since
+            head.clear()
+            self._head_passed = 0
+            self.signal = NONE
+            return self._client(whole, passed, since)
+        fault = self._incomplete_fault(searched)
+        if fault:
+            rest = bytes(head[self._head_passed :])
+            self._refuse_head(fault)
+            return rest if self._client_state == RAW else b""
+        if self._head_passed:
+            return self._pass_head()
+        self.signal = HOLDING
+        return b""
+
+    def _incomplete_fault(self, searched: int) -> str:
+        """Why the incomplete head in ``_head`` cannot become right any more; ``searched`` bytes have been looked at."""
+        head = self._head
+        if len(head) > self._context.max_head_size:
+            return "head_too_long"
+        newline = head.find(b"\n")
+        if newline < 0:
+            if searched > _LOOKED_AT_WHOLLY and not _NOT_IN_A_TARGET(head, searched):
+                return ""
+            if head == b"\r" or framing.REQUEST_LINE_PREFIX(head) or HTTP2_PREFACE_LINE.startswith(head):
+                return ""
+            return self._first_line_fault(head)
+        if searched <= newline and not framing.REQUEST_LINE(head) and not head.startswith(HTTP2_PREFACE_LINE):
+            return self._first_line_fault(head)
+        if head.count(b"\n", searched) != head.count(b"\r\n", max(0, searched - 1)):
+            return "bare_lf"
+        return ""
+
+    def _first_line_fault(self, head: bytes | bytearray) -> str:
+        if not self._spoke_http and head[:2] == b"\x16\x03":
+            return "tls"
+        line = head[: head.find(b"\n") + 1] or head
+        if self._spoke_http or b"HTTP/" in line or bytes(head[:16]).split(b" ", 1)[0] in _METHODS:
+            return "malformed_request_line"
+        return "not_http"
+
+    def _refuse_head(self, fault: str) -> None:
+        """What stands in a head's place is none, or none that is read in one way only."""
+        if self._context.strict and fault not in _NOT_OURS:
+            self._reject(fault, None)
+            return
+        self._go_raw(fault)
+        self._head.clear()
+        self._head_passed = 0
+
+    def _pass_head(self) -> bytes:
+        """The part of the incomplete head that may go on its way.
+
+        A CR behind CRLF stays: what it ends is injected into.
+        """
+        head = self._head
+        end = len(head) - head.endswith(b"\r\n\r")
+        data = bytes(head[self._head_passed : end])
+        self._head_passed = end
+        return data
+
+    def timeout(self) -> bytes:
+        """See ``Tap``."""
+        if self.signal is not HOLDING:
+            return b""
+        self.signal = NONE
+        return self._pass_head()
+
+    def client_eof(self) -> bytes:
+        """See ``Tap``."""
+        if self.signal is HOLDING:
+            self.signal = NONE
+        return self.take_held()
+
+    # ---- bodies
+
+    def _read_fixed(self, data: bytes, at: int, size: int) -> int:
+        exchange = self._request
+        assert exchange is not None
+        end = at + self._client_left
+        if end > size:
+            exchange.tee_request(data, at, size)
+            self._client_left = end - size
+            return size
+        exchange.tee_request(data, at, end)
+        self._request_ended(exchange)
+        return end
+
+    def _read_chunked(self, data: bytes, at: int, size: int) -> int:
+        chunks, exchange = self._client_chunks, self._request
+        assert chunks is not None
+        assert exchange is not None
+        try:
+            end = chunks.feed(data, at)
+        except ChunkError as error:
+            if self._context.strict:
+                self._reject(error.reason, exchange)
+            else:
+                self._go_raw(error.reason)
+            return error.position
+        if end < 0:
+            return size
+        exchange.request_trailers = chunks.trailers
+        self._client_chunks = None
+        self._request_ended(exchange)
+        return end
+
+    def _request_ended(self, exchange: OpenExchange) -> None:
+        self._request = None
+        exchange.request_ended = True
+        self._client_state = BEHIND_UPGRADE if exchange.may_tunnel else HEAD
+        if exchange.response_ended:
+            exchange.finish("")
+        elif exchange.weight:
+            size = len(exchange.request_body) + len(exchange.request_trailers)
+            exchange.weight += size
+            self._open_bytes += size
+
+
+def _without(fields: bytes, lower: bytes, names: tuple[bytes, ...], passed: int) -> tuple[bytes, int]:
+    """The field block without the fields of these names, and how many of them have already been forwarded."""
+    cuts = []
+    gone = 0
+    for name in names:
+        needle = b"\r\n" + name + b":"
+        at = lower.find(needle)
+        while at >= 0:
+            end = lower.find(b"\r\n", at + len(needle))
+            if at + 2 >= passed:
+                cuts.append((at + 2, end + 2))
+            else:
+                gone += 1
+            at = lower.find(needle, end)
+    cuts.sort()
+    pieces = []
+    begin = 0
+    for at, end in cuts:
+        pieces.append(fields[begin:at])
+        begin = end
+    pieces.append(fields[begin:])
+    return b"".join(pieces), gone
