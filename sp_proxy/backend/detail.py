@@ -2,11 +2,13 @@
 and a response.
 """
 
+import base64
 from typing import Any
 
 from msgspec import Struct
 
 from sp_proxy.backend.model import ExchangeSummary, SpanRecord
+from sp_proxy.core.body import media_type
 
 _STATUSES = ("unset", "ok", "error")
 
@@ -112,14 +114,6 @@ def span_view(record: SpanRecord) -> SpanView:
     )
 
 
-def is_text(content_type: str) -> bool:
-    """Whether a body of this type stands in its attribute as text; others stand there as base64 (contract, 4)."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type.startswith(
-        ("text/", "application/json", "application/xml", "application/x-www-form-urlencoded")
-    ) or media_type.endswith(("+json", "+xml"))
-
-
 def _taken_apart(record: SpanRecord) -> tuple[dict[str, Any], dict[str, Any], str, str]:
     details = dict(record.details)
     attributes: dict[str, Any] = details.pop("attributes", {})
@@ -135,9 +129,24 @@ def _message(attributes: dict[str, Any], prefix: str, body: bytes | None, size: 
         for name, value in attributes.items()
         if name.startswith(prefix) and not name.startswith(prefix + ":")
     ]
-    content_type = next((value for name, value in fields if name == "content-type"), "")
+    by_name = dict(fields)
+    content_type = by_name.get("content-type", "")
     view = None
     if body is not None:
-        encoding = "text" if is_text(content_type) else "base64"
+        text = media_type(content_type.encode()).is_text and not ("content-encoding" in by_name and _is_coded(body))
+        encoding = "text" if text else "base64"
         view = BodyView(encoding=encoding, data=body.decode(errors="replace"), content_type=content_type)
     return MessageView(headers=fields, body=view, size=size)
+
+
+def _is_coded(body: bytes) -> bool:
+    """Whether a text's body is base64 all the same, since its content coding could not be undone (contract, 4): then it
+    is strict base64 of something that is no text.
+    """
+    try:
+        base64.b64decode(body, validate=True).decode()
+    except UnicodeDecodeError:
+        return True
+    except ValueError:
+        return False
+    return False

@@ -74,5 +74,5 @@ def _place(top: TraceSpan, by_parent: dict[str, list[TraceSpan]], placed: set[st
             placed.add(span.span_id)
             child = Node(span=span, children=[])
             home.children.append(child)
-            waiting.append((child, child if depth < MAX_DEPTH else home, min(depth + 1, MAX_DEPTH)))
+            waiting.append((child, child if depth + 1 < MAX_DEPTH else home, depth + 1))
     return root

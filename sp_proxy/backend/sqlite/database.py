@@ -14,6 +14,7 @@ BUSY_TIMEOUT = 5.0
 CHECKED_SIZE = 64 << 20
 """A file up to this size is checked whole when it is opened (about 0.1 s); damage in a larger one is met on the way."""
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_MAGIC = b"SQLite format 3\x00"
 _COMPANIONS = ("-wal", "-shm")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -27,9 +28,10 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def open_writer(path: str) -> sqlite3.Connection:
     """The connection that writes, its file at the current schema. Raises sqlite3.Error, ForeignError."""
+    if path != MEMORY and not _is_database_or_new(Path(path)):
+        raise _damage("the file is not an SQLite database")
     connection = _connect(path)
     try:
-        connection.execute("PRAGMA auto_vacuum")  # reads the header: a file that is no database fails here
         migrate(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         # WAL with NORMAL: a power cut may lose the last moments, never the file (SQLite, "PRAGMA synchronous").
@@ -85,6 +87,14 @@ def set_aside(path: str, reason: str) -> Path:
 def _connect(path: str) -> sqlite3.Connection:
     # Used by one thread at a time, but not always the same one: trio hands out its threads in turn.
     return sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+def _is_database_or_new(path: Path) -> bool:
+    # SQLite takes a file of less than a page as empty, and would overwrite whatever it was.
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def _damage(verdict: str) -> sqlite3.DatabaseError:

@@ -89,8 +89,8 @@ def span(connection: sqlite3.Connection, span_id: bytes, trace_id: bytes | None)
         f"SELECT s.id, {_SPAN}, s.name, s.kind, s.service, b.tenant, b.received_unix_ns, r.attributes, d.data,"  # noqa: S608 constants only
         " o.request, o.response FROM spans s JOIN batches b ON b.id = s.batch_id JOIN resources r ON r.id ="
         " s.resource_id JOIN details d ON d.id = s.id LEFT JOIN bodies o ON o.id = s.id"
-        " WHERE s.span_id = ? AND (?2 IS NULL OR s.trace_id = ?2) ORDER BY s.id DESC LIMIT 1",
-        (span_id, trace_id),
+        " WHERE s.span_id = :span AND (:trace IS NULL OR s.trace_id = :trace) ORDER BY s.id DESC LIMIT 1",
+        {"span": span_id, "trace": trace_id},
     ).fetchone()
     if row is None:
         return None

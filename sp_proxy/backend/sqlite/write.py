@@ -254,8 +254,8 @@ def _uncount_sessions(connection: sqlite3.Connection, end: int) -> None:
         ).rowcount
         connection.execute(
             "UPDATE sessions SET (first_seen_unix_ns, last_seen_unix_ns) ="
-            " (SELECT min(start_unix_ns), max(start_unix_ns) FROM exchanges WHERE session_id = ?1 AND id > ?2)"
-            " WHERE session_id = ?1",
-            (session_id, end),
+            " (SELECT min(start_unix_ns), max(start_unix_ns) FROM exchanges WHERE session_id = :session AND id > :end)"
+            " WHERE session_id = :session",
+            {"session": session_id, "end": end},
         )
     _add_totals(connection, sessions=-removed)

@@ -22,6 +22,7 @@ export function live(view, parameters, connection) {
   let frame = 0;
   let next = "";
   let loading = true;
+  let trimmed = false;
 
   view.replaceChildren(
     filterForm(filters, pause),
@@ -65,6 +66,13 @@ export function live(view, parameters, connection) {
   }
 
   async function loadOlder() {
+    if (trimmed) {
+      // The cursor is behind what was taken off the end: begin again.
+      trimmed = false;
+      known.clear();
+      await load();
+      return;
+    }
     older.disabled = true;
     try {
       const page = await get("/api/exchanges", { ...filters, before: next, limit: 200 }, abort.signal);
@@ -96,9 +104,7 @@ export function live(view, parameters, connection) {
       while (exchanges.length > SHOWN && fresh.length) {
         known.delete(identity(exchanges.pop()));
         rows.lastElementChild.remove();
-        const last = exchanges[exchanges.length - 1];
-        next = next || "";
-        older.dataset.last = last.span_id;
+        trimmed = true;
       }
     }
     const parts = [];
@@ -107,7 +113,7 @@ export function live(view, parameters, connection) {
     notice.textContent = parts.join(" · ");
     notice.hidden = parts.length === 0;
     empty.hidden = exchanges.length > 0;
-    older.hidden = !next;
+    older.hidden = !next && !trimmed;
   }
 
   function insert(exchange) {

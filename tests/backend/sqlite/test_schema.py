@@ -1,0 +1,76 @@
+import sqlite3
+
+import pytest
+
+from sp_proxy.backend.sqlite.schema import APPLICATION_ID, MIGRATIONS, ForeignError, migrate
+
+
+def version(connection):
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+@pytest.fixture
+def connection():
+    opened = sqlite3.connect(":memory:", isolation_level=None)
+    yield opened
+    opened.close()
+
+
+def test_a_new_file_becomes_current_and_stays_so(connection):
+    migrate(connection)
+    connection.execute("UPDATE totals SET value = 7 WHERE name = 'spans'")
+    migrate(connection)
+    assert version(connection) == len(MIGRATIONS)
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert connection.execute("SELECT value FROM totals WHERE name = 'spans'").fetchone() == (7,)
+
+
+def test_an_older_file_gets_the_missing_steps(connection):
+    migrate(connection)
+    later = (*MIGRATIONS, "CREATE TABLE extra (x);", "INSERT INTO extra VALUES (1);")
+    migrate(connection, later)
+    assert version(connection) == len(later)
+    assert connection.execute("SELECT * FROM extra").fetchall() == [(1,)]
+
+
+def test_a_failed_step_leaves_the_version_before_it(connection):
+    migrate(connection)
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(connection, (*MIGRATIONS, "CREATE TABLE extra (x); CREATE TABLE extra (x);"))
+    connection.rollback()
+    assert version(connection) == len(MIGRATIONS)
+    assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'extra'").fetchone() == (0,)
+
+
+def test_a_newer_file_is_refused(connection):
+    migrate(connection)
+    connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(ForeignError, match=r"schema version 99 is newer than this sp_proxy knows"):
+        migrate(connection)
+
+
+def test_the_file_of_another_program_is_refused(connection):
+    connection.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(ForeignError, match="another program"):
+        migrate(connection)
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM exchanges ORDER BY start_unix_ns DESC, id DESC LIMIT 100",
+        "SELECT * FROM exchanges WHERE (start_unix_ns, id) < (5, 5) ORDER BY start_unix_ns DESC, id DESC LIMIT 100",
+        "SELECT * FROM exchanges WHERE service = 'x' ORDER BY start_unix_ns DESC, id DESC LIMIT 100",
+        "SELECT * FROM exchanges WHERE host = 'x' ORDER BY start_unix_ns DESC, id DESC LIMIT 100",
+        "SELECT * FROM exchanges WHERE session_id = 'x' ORDER BY start_unix_ns, id LIMIT 100",
+        "SELECT * FROM spans WHERE trace_id = x'00' ORDER BY start_unix_ns, id LIMIT 100",
+        "SELECT * FROM spans WHERE span_id = x'00' AND trace_id = x'00'",
+        "SELECT * FROM sessions ORDER BY last_seen_unix_ns DESC, session_id DESC LIMIT 100",
+    ],
+)
+def test_the_queries_of_lists_sort_and_scan_nothing(connection, query):
+    migrate(connection)
+    plan = " | ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
+    assert "USING" in plan
+    assert "TEMP B-TREE" not in plan
