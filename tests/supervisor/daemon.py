@@ -1,6 +1,6 @@
 """The whole daemon as a process, for tests: started, watched by its log, always ended.
 
-As a program (``python daemon.py FILE``) it is the daemon with fake relay workers, which do what FAKE_WORKER says.
+As a program (``python daemon.py [FILE]``) it is the daemon with fake relay workers, which do what FAKE_WORKER says.
 """
 
 import json
@@ -161,7 +161,7 @@ async def running_daemon(
 def main() -> int:
     logs.configure("debug", "json")
     fake = (sys.executable, str(HERE.with_name("fake_worker.py")))
-    return run(load(Path(sys.argv[1]), os.environ, {}), os.environ, fake)
+    return run(load(Path(sys.argv[1]) if sys.argv[1:] else None, os.environ, {}), os.environ, fake)
 
 
 if __name__ == "__main__":

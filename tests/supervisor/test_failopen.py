@@ -2,8 +2,9 @@
 
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -18,6 +19,9 @@ from sp_proxy.settings.types import Address
 from sp_proxy.supervisor.failopen import FailOpen
 from sp_proxy.supervisor.sockets import BoundListener, bind_address
 from sp_proxy.supervisor.workers import Workers
+from tests.netns import Namespace
+from tests.requirements import require_root_tools
+from tests.supervisor.daemon import WITH_FAKE_WORKERS
 
 POLICY = RestartPolicy()
 
@@ -218,3 +222,65 @@ async def test_a_drain_ends_it_after_its_last_connection():
                 assert await served.receive_some() == b"last words"
                 assert not ended.is_set()
             await ended.wait()
+
+
+DAEMON_USER = 1338
+PORT, LISTENER = 7000, 16001
+ADDRESSES = [("iptables", "127.0.0.1"), ("ip6tables", "::1")]
+
+
+@contextmanager
+def redirected_pod(*bypass: str) -> Iterator[tuple[Namespace, subprocess.Popen[str]]]:
+    """A namespace in which connections to PORT are redirected to a daemon whose workers all die. ``bypass`` are the
+    matches of the redirect rule which let the daemon's own connections through.
+    """
+    require_root_tools("ip", "iptables", "ip6tables", "setpriv")
+    environ = {
+        "FAKE_WORKER": "dies",
+        "FAKE_WORKER_UNTIL": "/",
+        "SP_PROXY_SP_BACKEND_URL": "http://127.0.0.1:9",
+        "SP_PROXY_LISTEN__INBOUND": "off",
+        "SP_PROXY_LISTEN__OUTBOUND": str(LISTENER),
+        "SP_PROXY_ADMIN__ENABLED": "false",
+    }
+    with Namespace("failopen") as pod:
+        for tool, _ in ADDRESSES:
+            rule = ["-p", "tcp", "--dport", str(PORT), *bypass, "-j", "REDIRECT", "--to-ports", str(LISTENER)]
+            pod.run(tool, "-t", "nat", "-A", "OUTPUT", *rule)
+        daemon = pod.popen(*WITH_FAKE_WORKERS, user=DAEMON_USER, env=environ, stderr=subprocess.PIPE)
+        assert daemon.stderr is not None
+        while '"event": "failing_open"' not in (line := daemon.stderr.readline()):
+            assert line, "the daemon has ended"
+        yield pod, daemon
+
+
+@pytest.mark.parametrize("tool, address", ADDRESSES)
+def test_redirected_connections_reach_their_original_destination(tool, address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with redirected_pod("-m", "owner", "!", "--uid-owner", str(DAEMON_USER)) as (pod, _):
+        with (
+            pod.call(lambda: socket.create_server((address, PORT), family=family)) as application,
+            pod.call(lambda: socket.create_connection((address, PORT), timeout=20)) as client,
+        ):
+            application.settimeout(20)
+            served, _ = application.accept()
+            with served:
+                client.sendall(b"question")
+                assert served.recv(100) == b"question"
+                served.sendall(b"answer")
+                assert client.recv(100) == b"answer"
+        counters = pod.run(tool, "-t", "nat", "-L", "OUTPUT", "-v", "-x", "-n").stdout
+        (rule,) = [line.split() for line in counters.splitlines() if "REDIRECT" in line]
+        assert int(rule[0]) == 1, "the connection was not redirected, so this test shows nothing"
+
+
+@pytest.mark.parametrize("tool, address", ADDRESSES)
+def test_a_redirect_rule_that_sends_our_own_connections_back_makes_no_loop(tool, address):
+    with redirected_pod() as (pod, daemon):
+        with pod.call(lambda: socket.create_connection((address, PORT), timeout=20)) as client:
+            assert client.recv(100) == b""
+        # One from the client and one that came back; without the guard there would be thousands.
+        counters = pod.run(tool, "-t", "nat", "-L", "OUTPUT", "-v", "-x", "-n").stdout
+        (rule,) = [line.split() for line in counters.splitlines() if "REDIRECT" in line]
+        assert int(rule[0]) == 2
+        assert daemon.poll() is None
