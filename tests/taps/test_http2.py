@@ -1,0 +1,385 @@
+"""The HTTP/2 tap between two real HTTP/2 endpoints (the ``h2`` package), and against hostile ones."""
+
+import random
+from collections import defaultdict
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+import hpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sp_proxy.core.exchange import Direction, Exchange
+from sp_proxy.core.inject import HeaderConfig, Injector
+from sp_proxy.core.rules import Policy, PolicyConfig
+from sp_proxy.taps.context import Endpoints, Signal, TapContext
+from sp_proxy.taps.http2 import MAX_BLOCK_BYTES, MAX_BLOCK_FRAMES, MAX_STREAMS, PREFACE, Http2Tap
+
+REQUEST = [
+    (":method", "POST"),
+    (":path", "/svc/Method"),
+    (":scheme", "http"),
+    (":authority", "orders:80"),
+    ("te", "trailers"),
+]
+
+
+class Watched:
+    """A client and a server with the tap between them; bytes can be cut anywhere."""
+
+    def __init__(self, cut: random.Random | None = None, **limits: int) -> None:
+        self.records: list[Exchange] = []
+        self.counters: defaultdict[str, int] = defaultdict(int)
+        bits = random.Random(7)
+        context = TapContext(
+            direction=Direction.OUTBOUND,
+            policy=Policy(PolicyConfig()),
+            injector=Injector(HeaderConfig("shop")),
+            sink=self.records.append,
+            counters=self.counters,
+            unix_ns=lambda: 1_000,
+            random_bits=bits.getrandbits,
+            strict=False,
+            max_body_size=limits.get("max_body_size", 65536),
+            max_head_size=131072,
+        )
+        self.tap = Http2Tap(context, Endpoints("10.0.0.1", 1, "10.0.0.2", 2))
+        self.client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
+        self.server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
+        self.cut = cut
+        self.seen: dict[str, list[h2.events.Event]] = {"client": [], "server": []}
+        self.client.initiate_connection()
+        self.server.initiate_connection()
+        self.exchange_bytes()
+
+    def _pieces(self, data: bytes) -> list[bytes]:
+        if self.cut is None:
+            return [data] if data else []
+        pieces = []
+        while data:
+            size = self.cut.choice((1, 2, 5, 9, 20, 1000))
+            pieces.append(data[:size])
+            data = data[size:]
+        return pieces
+
+    def exchange_bytes(self) -> None:
+        """Move everything that waits, until nothing does."""
+        moved = True
+        while moved:
+            moved = False
+            for piece in self._pieces(self.client.data_to_send()):
+                moved = True
+                if out := self.tap.client(piece):
+                    self.seen["server"] += self.server.receive_data(out)
+            for piece in self._pieces(self.server.data_to_send()):
+                moved = True
+                if out := self.tap.server(piece):
+                    self.seen["client"] += self.client.receive_data(out)
+        assert self.tap.signal is Signal.NONE
+
+    def request(self, headers=(), body=b"", trailers=(), *, base=REQUEST) -> int:
+        stream_id = self.client.get_next_available_stream_id()
+        self.client.send_headers(stream_id, [*base, *headers], end_stream=not body and not trailers)
+        for at in range(0, len(body), 10_000):
+            self.client.send_data(
+                stream_id, body[at : at + 10_000], end_stream=not trailers and at + 10_000 >= len(body)
+            )
+            self.exchange_bytes()
+        if trailers:
+            self.client.send_headers(stream_id, trailers, end_stream=True)
+        self.exchange_bytes()
+        return stream_id
+
+    def answer(self, stream_id: int, headers=(), body=b"", trailers=(), status="200") -> None:
+        self.server.send_headers(stream_id, [(":status", status), *headers], end_stream=not body and not trailers)
+        for at in range(0, len(body), 10_000):
+            self.server.send_data(
+                stream_id, body[at : at + 10_000], end_stream=not trailers and at + 10_000 >= len(body)
+            )
+            self.exchange_bytes()
+        if trailers:
+            self.server.send_headers(stream_id, trailers, end_stream=True)
+        self.exchange_bytes()
+
+    def requests_seen(self) -> list[dict[bytes, bytes]]:
+        return [dict(event.headers) for event in self.seen["server"] if isinstance(event, h2.events.RequestReceived)]
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_an_exchange_with_bodies_and_trailers(seed) -> None:
+    both = Watched(random.Random(seed) if seed else None)
+    stream = both.request([("x-a", "b")], b"hello", [("x-end", "1")])
+    both.answer(stream, [("content-type", "application/grpc")], b"world", [("grpc-status", "0")])
+    [seen] = both.requests_seen()
+    assert seen[b"x-sp-service-name"] == b"shop"
+    assert seen[b"x-sp-num"] == b"1"
+    [record] = both.records
+    assert (record.method, record.target, record.authority) == (b"POST", b"/svc/Method", b"orders:80")
+    assert record.protocol_version == "2"
+    assert (bytes(record.request_body), bytes(record.response_body)) == (b"hello", b"world")
+    assert record.request_trailers == b"x-end: 1\r\n"
+    assert record.response_trailers == b"grpc-status: 0\r\n"
+    assert record.status == 200
+    assert record.error == ""
+    assert b"x-sp-service-name: shop\r\n" in record.request_fields
+    assert seen[b"traceparent"].split(b"-")[1].decode() == record.trace_id.hex()
+    assert both.tap.idle
+
+
+def test_frames_that_need_no_edit_are_not_touched() -> None:
+    both = Watched()
+    stream = both.request()
+    assert both.counters["raw"] == 0
+    both.client.increment_flow_control_window(1000)
+    both.client.ping(b"12345678")
+    both.client.prioritize(stream, weight=20)
+    data = both.client.data_to_send()
+    assert both.tap.client(data) == data
+
+
+def test_many_requests_share_the_dynamic_table_until_one_must_be_replaced() -> None:
+    both = Watched()
+    for number in range(5):
+        both.answer(both.request([("x-a", "b"), ("x-n", str(number))]))
+    both.answer(both.request([("x-sp-num", "4"), ("tracestate", "v=1")]))
+    for number in range(5):
+        both.answer(both.request([("x-a", "b"), ("x-n", str(number)), ("cookie", "a=b")], b"", [("x-end", "1")]))
+    seen = both.requests_seen()
+    assert len(seen) == len(both.records) == 11
+    assert [each[b"x-sp-num"] for each in seen] == [b"1"] * 5 + [b"5"] + [b"1"] * 5
+    assert [each.get(b"x-n") for each in seen[6:]] == [b"%d" % n for n in range(5)]
+    assert seen[5][b"tracestate"].startswith(b"x-sp-traceparent=")
+    assert seen[5][b"tracestate"].endswith(b",v=1")
+
+
+def test_a_table_size_change_after_blocks_are_encoded_anew() -> None:
+    both = Watched()
+    both.answer(both.request([("x-sp-num", "4")]))
+    both.server.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: 0})
+    both.exchange_bytes()
+    both.answer(both.request([("x-a", "b")]))
+    both.server.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: 4096})
+    both.exchange_bytes()
+    both.answer(both.request([("x-a", "b")]))
+    assert [each[b"x-sp-num"] for each in both.requests_seen()] == [b"5", b"1", b"1"]
+
+
+def test_a_block_beyond_one_frame_goes_on_in_several() -> None:
+    both = Watched()
+    both.client.update_settings({h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: 1 << 20})
+    both.server.local_settings.max_header_list_size = 1 << 20
+    both.server.decoder.max_header_list_size = 1 << 20
+    large = [(f"x-{n}", "v" * 1000) for n in range(40)]
+    both.answer(both.request(large))
+    [seen] = both.requests_seen()
+    assert seen[b"x-39"] == b"v" * 1000
+    assert seen[b"x-sp-num"] == b"1"
+    assert both.records[0].request_fields.count(b"\r\n") > 40
+
+
+def test_interim_responses_and_push() -> None:
+    both = Watched()
+    stream = both.request()
+    both.server.send_headers(stream, [(":status", "103"), ("link", "</a>")])
+    both.server.push_stream(stream, 2, REQUEST)
+    both.server.send_headers(2, [(":status", "200"), ("x-pushed", "1")], end_stream=True)
+    both.answer(stream, [("x-pushed", "1")], b"body")
+    assert both.counters["h2_pushes"] == 1
+    [record] = both.records
+    assert record.status == 200
+    assert record.response_fields == b"x-pushed: 1\r\n"
+
+
+def test_a_response_that_carries_traceparent_gets_another_of_the_same_trace() -> None:
+    both = Watched()
+    theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    both.answer(both.request(), [("traceparent", theirs)], b"x")
+    [event] = [each for each in both.seen["client"] if isinstance(each, h2.events.ResponseReceived)]
+    found = [value for name, value in event.headers if name == b"traceparent"]
+    assert found[0] == theirs.encode()
+    assert found[1].split(b"-")[1].decode() == both.records[0].trace_id.hex()
+    both.answer(both.request())
+    assert len(both.records) == 2
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_reset_stream_is_a_record_with_an_error(who: str) -> None:
+    both = Watched()
+    stream = both.request(body=b"x" * 100, trailers=[])
+    if who == "client":
+        both.client.reset_stream(stream)
+    else:
+        both.server.reset_stream(stream)
+    both.exchange_bytes()
+    assert [record.error for record in both.records] == ["client_aborted" if who == "client" else "upstream_aborted"]
+    both.answer(both.request())
+    assert both.records[1].error == ""
+
+
+def test_an_early_answer_followed_by_no_error_is_complete() -> None:
+    both = Watched()
+    stream = both.client.get_next_available_stream_id()
+    both.client.send_headers(stream, REQUEST)
+    both.client.send_data(stream, b"some")
+    both.exchange_bytes()
+    both.answer(stream, [], b"too much", status="413")
+    both.server.reset_stream(stream, error_code=0)
+    both.exchange_bytes()
+    assert [(record.status, record.error) for record in both.records] == [(413, "")]
+
+
+def test_open_streams_end_with_the_connection() -> None:
+    both = Watched()
+    both.request()
+    both.tap.close("client_aborted")
+    assert [record.error for record in both.records] == ["client_aborted"]
+
+
+def test_padded_frames_are_captured_without_padding() -> None:
+    both = Watched(random.Random(5))
+    stream = both.client.get_next_available_stream_id()
+    both.client.send_headers(stream, REQUEST, priority_weight=5)
+    both.client.send_data(stream, b"one", pad_length=7)
+    both.client.send_data(stream, b"two", pad_length=200, end_stream=True)
+    both.exchange_bytes()
+    both.server.send_headers(stream, [(":status", "200")])
+    both.server.send_data(stream, b"three", pad_length=0, end_stream=True)
+    both.exchange_bytes()
+    assert bytes(both.records[0].request_body) == b"onetwo"
+    assert bytes(both.records[0].response_body) == b"three"
+
+
+def test_bodies_are_cut_at_the_limit_and_counted_in_full() -> None:
+    both = Watched(max_body_size=100)
+    stream = both.request(body=b"x" * 50_000)
+    both.answer(stream, [], b"y" * 60_000)
+    [record] = both.records
+    assert (len(record.request_body), record.request_body_size) == (100, 50_000)
+    assert (len(record.response_body), record.response_body_size) == (100, 60_000)
+
+
+def test_a_tunnel_is_recorded_at_its_answer_and_not_watched() -> None:
+    both = Watched()
+    both.server.update_settings({h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
+    both.exchange_bytes()
+    stream = both.client.get_next_available_stream_id()
+    both.client.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), *REQUEST[1:4]])
+    both.exchange_bytes()
+    both.server.send_headers(stream, [(":status", "200")])
+    both.server.send_data(stream, b"\x81\x02hi")
+    both.exchange_bytes()
+    assert [(record.method, record.response_body_size) for record in both.records] == [(b"CONNECT", 0)]
+    assert both.counters["tunnels:connect"] == 1
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
+
+
+BLOCK = hpack.Encoder().encode(REQUEST)
+UNEXPECTED = {
+    "h2_interrupted_block": frame(1, 0, 1, BLOCK) + frame(0, 0, 1, b"x"),
+    "h2_continuation": frame(9, 4, 1, BLOCK),
+    "h2_stream_id": frame(1, 4, 2, BLOCK),
+    "h2_push_promise": frame(5, 4, 1, b"\0\0\0\2" + BLOCK),
+    "h2_padding": frame(1, 0x0C, 1, b"\xff" + BLOCK),
+    "h2_settings": frame(4, 0, 0, b"12345"),
+    "h2_frame_too_large": frame(1, 4, 1, b"\0" * (MAX_BLOCK_BYTES + 1)),
+    "h2_block_too_large": frame(1, 0, 1, BLOCK) + frame(9, 0, 1, b"") * (MAX_BLOCK_FRAMES + 1),
+    "index_beyond_table": frame(1, 4, 1, b"\xff\x20"),
+}
+
+
+@pytest.mark.parametrize("reason", UNEXPECTED)
+@pytest.mark.parametrize("size", [1, 7, 10_000_000])
+def test_what_is_unexpected_goes_raw_with_every_byte(reason: str, size: int) -> None:
+    both = Watched()
+    sent = UNEXPECTED[reason] + b"and more"
+    got = b""
+    raw = False
+    for at in range(0, len(sent), size):
+        piece = sent[at : at + size]
+        if raw:
+            got += piece
+            continue
+        got += both.tap.client(piece)
+        if both.tap.signal is Signal.RAW:
+            raw = True
+            got += both.tap.take_held()
+    assert raw
+    assert got == sent
+    assert both.counters["raw:" + reason] == 1
+    assert not both.records
+
+
+def test_once_encoded_anew_the_unexpected_is_a_reset() -> None:
+    both = Watched()
+    both.answer(both.request([("x-sp-num", "4")]))
+    both.tap.client(UNEXPECTED["h2_continuation"])
+    assert both.tap.signal is Signal.ABORT
+
+
+def test_not_the_preface() -> None:
+    both = Watched()
+    tap = Http2Tap(both.tap._context, Endpoints("", 0, "", 0))
+    data = PREFACE[:-1] + b"X" + b"rest"
+    assert tap.client(data) == data
+    assert tap.signal is Signal.RAW
+
+
+def test_streams_beyond_the_limit_are_injected_and_not_watched() -> None:
+    both = Watched()
+    added = both.tap.client(b"".join(frame(1, 5, 1 + 2 * n, BLOCK) for n in range(MAX_STREAMS + 10)))
+    assert added.count(b"x-sp-service-name") == MAX_STREAMS + 10
+    assert both.counters["h2_unwatched_streams"] == 10
+    for n in range(MAX_STREAMS + 10):
+        both.tap.client(frame(3, 0, 1 + 2 * n, b"\0\0\0\x08"))
+    assert both.tap.idle
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.data())
+def test_conversations_cut_anywhere_give_the_same(seed: int, data) -> None:
+    steps = data.draw(
+        st.lists(
+            st.tuples(
+                st.lists(
+                    st.sampled_from([("x-a", "b"), ("x-sp-num", "3"), ("tracestate", "a=1"), ("cookie", "c")]),
+                    max_size=3,
+                ),
+                st.binary(max_size=50),
+                st.booleans(),
+            ),
+            max_size=5,
+        )
+    )
+    outcomes = []
+    for cut in (None, random.Random(seed)):
+        both = Watched(cut)
+        for headers, body, trailers in steps:
+            stream = both.request(headers, body, [("x-t", "1")] if trailers else [])
+            both.answer(stream, [("x-r", "1")], body[::-1], [("x-t", "2")] if trailers else [])
+        outcomes.append((both.requests_seen(), both.records, dict(both.counters)))
+    assert outcomes[0] == outcomes[1]
+    assert len(outcomes[0][1]) == len(steps)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)), max_size=20)
+)
+def test_whatever_frames_come_nothing_is_raised_and_nothing_is_lost(frames) -> None:
+    both = Watched()
+    sent = b"".join(frame(*each) for each in frames)
+    out = both.tap.client(sent)
+    if both.tap.signal is not Signal.NONE:
+        out += both.tap.take_held()
+    else:
+        assert both.tap.server(sent) is not None
+        out += both.tap.client_eof()
+    if not any(name.startswith("requests:") for name in both.counters):
+        assert out == sent
+    both.tap.close("client_aborted")
