@@ -82,8 +82,8 @@ class _Side(asyncio.Protocol):
         if not self.lost and not self.transport.is_closing():
             self.transport.write_eof()
 
-    def reset(self) -> None:
-        """Pass on an abort: what has been written still arrives, then a reset."""
+    def reset(self, *, now: bool = False) -> None:
+        """Pass on an abort: what has been written still arrives (unless ``now``), then a reset."""
         if self.lost:
             return
         sock = _as_socket(self.transport)
@@ -91,7 +91,7 @@ class _Side(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         finally:
             sock.detach()
-        if self.transport.get_write_buffer_size():
+        if not now and self.transport.get_write_buffer_size():
             # resume_writing is called when all of it has been written
             self.transport.pause_reading()
             self.transport.set_write_buffer_limits(high=0)
@@ -428,7 +428,11 @@ class Connection:
         if answer:
             transport.write(answer)
         transport.write_eof()
-        self._worker.loop.call_later(CLOSE_DELAY, self.abort)
+        self._worker.loop.call_later(CLOSE_DELAY, self._end_refused)
+
+    def _end_refused(self) -> None:
+        if not self.downstream.lost:
+            self.downstream.transport.abort()  # without a reset, unless the client has gone on sending
 
     # ---- ending
 
@@ -474,6 +478,11 @@ class Connection:
         """No exchange is going on: the connection may be closed without harm."""
         return self.tap is not None and self.tap.idle
 
+    def drain(self, *, patient: bool) -> None:
+        """Tell the client, if its protocol knows how, not to use this connection again."""
+        if self.tap is not None and (said := self.tap.drain(patient=patient)) and not self.downstream.lost:
+            self.downstream.transport.write(said)
+
     def close(self) -> None:
         """Close an idle connection, both ends in order."""
         self._close_tap("")
@@ -486,6 +495,5 @@ class Connection:
         self.aborting = True
         self._close_tap("upstream_aborted")
         self._forget_socket()
-        for side in (self.downstream, self.upstream):
-            if not side.lost:
-                side.transport.abort()
+        self.downstream.reset(now=True)
+        self.upstream.reset(now=True)

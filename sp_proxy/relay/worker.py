@@ -1,6 +1,6 @@
 """A relay worker: one process, one uvloop, the listening sockets it inherited, and one channel to the exporter.
 
-Life: accept → say ``Ready``. SIGTERM: accept no more, close what is idle, let the rest finish within the grace period, abort what
+Life: accept → say ``Ready``. SIGTERM: accept no more, tell clients so, close what stays idle, let the rest finish within the grace period, abort what
 is then left, say ``Drained``, exit 0. A second SIGTERM, or SIGINT twice: at once. The supervisor's end of the channel closing
 means that it is gone: the same as SIGTERM, so that its successor can bind the ports.
 """
@@ -35,6 +35,8 @@ TOTALS_INTERVAL = 1.0
 """Seconds between two reports of the running totals."""
 BACKLOG = 4096
 """As the supervisor bound them: listening again must not make the queue shorter."""
+DRAIN_IDLE = 0.5
+"""Seconds that a connection must be idle before a drain closes it: a request that is on its way must not meet a reset."""
 _DRAIN_LOOK_INTERVAL = 0.05
 
 
@@ -122,11 +124,23 @@ class Worker:
         self._stop.set()
 
     async def _drain(self) -> None:
-        deadline = self.loop.time() + self.config.grace_period
-        while self.connections and self.loop.time() < deadline and not self._stop_now.is_set():
+        loop = self.loop
+        deadline = loop.time() + self.config.grace_period
+        patience_ends = loop.time() + self.config.grace_period / 2
+        patient = True
+        for connection in list(self.connections):
+            connection.drain(patient=True)
+        idle_since: dict[Connection, float] = {}
+        while self.connections and loop.time() < deadline and not self._stop_now.is_set():
             for connection in list(self.connections):
-                if connection.idle:
+                if not connection.idle:
+                    idle_since.pop(connection, None)
+                elif loop.time() - idle_since.setdefault(connection, loop.time()) >= DRAIN_IDLE:
                     connection.close()
+            if patient and loop.time() > patience_ends:
+                patient = False
+                for connection in list(self.connections):
+                    connection.drain(patient=False)
             await asyncio.sleep(_DRAIN_LOOK_INTERVAL)
         for connection in list(self.connections):
             self.counters["aborted_at_shutdown"] += 1

@@ -97,6 +97,13 @@ class Tap(Protocol):
         """Upstream has finished sending; the bytes to forward downstream before its end of stream."""
         ...
 
+    def drain(self, *, patient: bool) -> bytes:
+        """The daemon ends soon: from now on the client is told not to use the connection again.
+
+        Returns bytes to send downstream now. ``patient``: say it where it disturbs nothing, which may be never.
+        """
+        ...
+
     def close(self, error: ErrorType) -> None:
         """The connection is over; exchanges that have not ended end with this error."""
         ...

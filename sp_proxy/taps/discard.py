@@ -39,5 +39,9 @@ class Discard:
         """Nothing is held."""
         return b""
 
+    def drain(self, *, patient: bool) -> bytes:  # noqa: ARG002
+        """It is closed soon anyway."""
+        return b""
+
     def close(self, error: ErrorType) -> None:
         """Nothing is open."""

@@ -1,7 +1,7 @@
 """The server's side of the HTTP/1.x tap: responses, matched with the open exchanges in their order.
 
 Response bytes are forwarded as they come, incomplete heads too. One exception: the last CR of the head of a response with
-``traceparent`` is not forwarded alone, for a second one is added before it.
+``traceparent``, or of any response during a drain, is not forwarded alone, for a field is added before it.
 """
 
 import re
@@ -69,7 +69,7 @@ class ResponseSide(Http1State):
                     continue
                 at = match.end()
                 since = 0
-                if added:
+                if added and done <= at - 2:
                     out += (data[done : at - 2], added)
                     done = at - 2
             elif state == FIXED:
@@ -136,7 +136,7 @@ class ResponseSide(Http1State):
     def _pass_response_head(self) -> bytes:
         head = self._response_head
         end = len(head)
-        if head.endswith(b"\r\n\r") and b"\r\ntraceparent:" in head.lower():
+        if head.endswith(b"\r\n\r") and (self._draining or b"\r\ntraceparent:" in head.lower()):
             end -= 1
         data = bytes(head[self._response_passed : end])
         self._response_passed = end
@@ -195,6 +195,8 @@ class ResponseSide(Http1State):
             self._upgrade_declined(exchange)
             if self._server_state == RAW:
                 return added
+        if self._draining and len(self._open) == 1 and exchange.request_ended:
+            added += b"connection: close\r\n"
         if length > 0:
             self._response = exchange
             self._server_state = FIXED

@@ -45,6 +45,7 @@ class Http1State:
         "_client_left",
         "_client_state",
         "_context",
+        "_draining",
         "_endpoints",
         "_fresh",
         "_head",
@@ -75,6 +76,7 @@ class Http1State:
         self.server_said = bytearray()
         """What a server said before the client did, as long as that may be HTTP/2; it has been forwarded."""
         self._fresh = True  # nothing has come from the client
+        self._draining = False
         self._spoke_http = False  # a whole request head has
         self._rejected: OpenExchange | None = None  # in whose request the client was refused
         self._open: deque[OpenExchange] = deque()  # without a complete response, in the order of their requests
@@ -107,6 +109,11 @@ class Http1State:
         """Bytes in its buffers, open exchanges not counted."""
         chunks = (self._client_chunks, self._server_chunks)
         return len(self._head) + len(self._response_head) + sum(each.held for each in chunks if each is not None)
+
+    def drain(self, *, patient: bool) -> bytes:  # noqa: ARG002  # it never disturbs
+        """See ``Tap``. The next response on which no other is queued carries ``connection: close`` (RFC 9112 section 9.6)."""
+        self._draining = True
+        return b""
 
     def take_held(self) -> bytes:
         """See ``Tap``."""

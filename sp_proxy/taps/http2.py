@@ -35,6 +35,9 @@ MAX_STREAMS = 4096
 _PEER_FRAME_SIZE = 16384
 """What every receiver must accept (section 4.2); nothing larger is made here."""
 
+_GOAWAY = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
+"""Section 6.8: last stream id 2^31-1 and NO_ERROR, with which a server begins a graceful end."""
+
 
 class _UnexpectedError(Exception):
     """Carries the reason, which becomes a counter's label."""
@@ -106,6 +109,9 @@ class Http2Tap:
         "_client",
         "_context",
         "_endpoints",
+        "_goaway_due",
+        "_goaway_patient",
+        "_goaway_sent",
         "_last_id",
         "_preface",
         "_server",
@@ -125,6 +131,9 @@ class Http2Tap:
         self._server = _Direction()
         self._streams: dict[int, _Stream] = {}
         self._last_id = 0
+        self._goaway_due = False  # a drain has begun
+        self._goaway_patient = False
+        self._goaway_sent = False
 
     @property
     def idle(self) -> bool:
@@ -172,6 +181,26 @@ class Http2Tap:
         self.close("upstream_aborted")
         return self._server.take()
 
+    def drain(self, *, patient: bool) -> bytes:
+        """See ``Tap``. A GOAWAY of ours goes between two frames of the server's: no new streams, the open ones finish.
+
+        Patient: once no stream is open, for some clients take a GOAWAY for the end of their open streams too (``h2``, and so httpx).
+        """
+        if self._goaway_sent:
+            return b""
+        self._goaway_due = True
+        self._goaway_patient = patient
+        return self._goaway()
+
+    def _goaway(self) -> bytes:
+        """GOAWAY if it is due and this is the place for it."""
+        server = self._server
+        if self._preface or server.left or server.buffer or server.block_id or (self._goaway_patient and self._streams):
+            return b""
+        self._goaway_due = False
+        self._goaway_sent = True
+        return _GOAWAY
+
     def close(self, error: ErrorType) -> None:
         """See ``Tap``."""
         for stream in self._streams.values():
@@ -196,6 +225,9 @@ class Http2Tap:
                 if side.left:
                     at = self._payload(side, data, at, size)
                     continue
+                if self._goaway_due and side is self._server and (goaway := self._goaway()):
+                    out += (data[done:at], goaway)
+                    done = at
                 if size - at < _FRAME_HEADER:
                     side.needed = _FRAME_HEADER
                     break
@@ -233,6 +265,8 @@ class Http2Tap:
         out.append(data[done:at])
         if at < size:
             buffer += data[at:]
+        elif self._goaway_due and side is self._server:
+            out.append(self._goaway())
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _begin_payload(self, side: _Direction, kind: int, flags: int, stream_id: int, length: int) -> None:

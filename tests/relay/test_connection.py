@@ -350,7 +350,7 @@ def test_a_slow_reader_makes_the_sender_wait_and_loses_nothing() -> None:
         assert len(worker.exchanges[0].response_body) == 65536
 
 
-def test_sigterm_lets_an_exchange_finish_and_closes_what_is_idle() -> None:
+def test_sigterm_lets_exchanges_finish_and_tells_the_client_to_close() -> None:
     with (
         listening() as listener,
         RunningWorker(listener.getsockname()) as worker,
@@ -367,12 +367,29 @@ def test_sigterm_lets_an_exchange_finish_and_closes_what_is_idle() -> None:
         servers[1].sendall(OK)
         End(idle).until(b"ok")
         worker.process.terminate()
-        assert idle.recv(100) == b""
+        assert idle.recv(100) == b""  # after half a second of idleness
         servers[0].sendall(OK)
-        assert busy.recv(100) == OK
+        end = End(busy)
+        end.until(b"ok")
+        assert end.received == OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
         assert busy.recv(100) == b""
         assert worker.process.wait(10) == 0
         assert worker.drained.wait(5)
         assert len(worker.exchanges) == 2
         for server in servers:
             server.close()
+
+
+def test_a_second_sigterm_ends_at_once() -> None:
+    with listening() as listener, RunningWorker(listener.getsockname()) as worker, worker.connect() as client:
+        client.sendall(GET)
+        server, _ = listener.accept()
+        with server:
+            worker.process.terminate()
+            worker.wait(lambda: worker.gauges["connections_open"] == 1)
+            time.sleep(0.2)  # two signals in one moment are one signal
+            worker.process.terminate()
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+            assert worker.process.wait(10) == 0
+        assert [record.error for record in worker.exchanges] == ["upstream_aborted"]

@@ -275,6 +275,37 @@ def test_a_tunnel_is_recorded_at_its_answer_and_not_watched() -> None:
     assert both.counters["tunnels:connect"] == 1
 
 
+def goaways(events) -> list[int]:
+    return [each.last_stream_id for each in events if isinstance(each, h2.events.ConnectionTerminated)]
+
+
+def test_a_patient_drain_waits_for_the_last_stream() -> None:
+    both = Watched()
+    stream = both.request()
+    assert both.tap.drain(patient=True) == b""
+    both.answer(stream, [], b"body")
+    assert goaways(both.seen["client"]) == [2**31 - 1]
+    assert len(both.records) == 1
+    assert both.tap.drain(patient=False) == b""  # said once
+
+
+def test_a_drain_of_an_idle_connection_is_said_at_once() -> None:
+    both = Watched()
+    both.answer(both.request())
+    assert goaways(both.client.receive_data(both.tap.drain(patient=True))) == [2**31 - 1]
+
+
+def test_an_impatient_drain_speaks_between_two_frames() -> None:
+    both = Watched()
+    stream = both.request()
+    both.server.send_headers(stream, [(":status", "200")])
+    both.server.send_data(stream, b"x" * 100)
+    data = both.server.data_to_send()
+    both.client.receive_data(both.tap.server(data[:60]))
+    assert both.tap.drain(patient=False) == b""
+    assert goaways(both.client.receive_data(both.tap.server(data[60:]))) == [2**31 - 1]
+
+
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
 
