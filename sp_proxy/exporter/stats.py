@@ -21,6 +21,9 @@ DropReason = Literal[
     "retries_exhausted",  # max_elapsed_time passed
     "too_large",  # one record alone is above the limit of a request
     "encode_failed",  # a span could not be made of it
+    "memory_limit",  # the exporter holds as much as it may
+    "evicted",  # made room in the spool, or was there for too long
+    "damaged",  # what the spool gave back is not what was stored
     "internal_error",  # a fault of ours while sending
     "shutdown",  # still waiting when the time for draining was over
 ]
