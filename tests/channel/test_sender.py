@@ -1,0 +1,129 @@
+"""The sender never waits, loses nothing that fits, and counts what does not."""
+
+import asyncio
+import socket
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from sp_proxy.channel.frames import FrameReader, Ready, Records, Totals
+from sp_proxy.channel.sender import MAX_BUFFERED_BYTES, MAX_FRAME_RECORDS, Sender
+from sp_proxy.core.exchange import Direction, Exchange
+
+RECORD = Exchange(
+    direction=Direction.INBOUND,
+    start_unix_ns=1,
+    ttfb_ns=2,
+    duration_ns=3,
+    trace_id=bytes(16),
+    span_id=bytes(8),
+    parent_span_id=b"",
+    session_id=b"s",
+    service_name=b"orders",
+    scheme="http",
+    protocol_version="1.1",
+    method=b"GET",
+    target=b"/",
+    authority=b"h",
+    request_fields=b"",
+    request_body=b"",
+    request_body_size=0,
+    status=200,
+    response_fields=b"",
+    response_body=b"",
+    response_body_size=0,
+    client_address="127.0.0.1",
+    client_port=1,
+    server_address="127.0.0.1",
+    server_port=2,
+)
+
+
+def with_sender(test: Callable[[Sender, socket.socket, defaultdict[str, int]], Awaitable[None]]) -> None:
+    async def run() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        counters: defaultdict[str, int] = defaultdict(int)
+        sender = Sender(asyncio.get_running_loop(), ours, counters)
+        try:
+            await test(sender, theirs, counters)
+        finally:
+            sender.close()
+            theirs.close()
+
+    asyncio.run(run())
+
+
+async def receive(sock: socket.socket, reader: FrameReader, messages: list[object], count: int) -> None:
+    """Read until so many messages are there."""
+    loop = asyncio.get_running_loop()
+    while len(messages) < count:
+        data = await asyncio.wait_for(loop.sock_recv(sock, 1 << 20), 10)
+        assert data
+        reader.feed(data)
+        while (message := reader.next()) is not None:
+            messages.append(message)
+
+
+def test_the_records_of_one_turn_are_one_frame() -> None:
+    async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        for _ in range(3):
+            sender.record(RECORD)
+        messages: list[object] = []
+        await receive(sock, FrameReader(), messages, 1)
+        assert messages == [Records([RECORD] * 3)]
+
+    with_sender(test)
+
+
+def test_a_frame_has_a_limit_and_order_is_kept() -> None:
+    async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        for number in range(MAX_FRAME_RECORDS + 5):
+            sender.record(msgspec.structs.replace(RECORD, start_unix_ns=number))
+        sender.message(Ready(4))
+        messages: list[object] = []
+        await receive(sock, FrameReader(), messages, 3)
+        numbers = [each.start_unix_ns for m in messages if isinstance(m, Records) for each in m.exchanges]
+        assert numbers == list(range(MAX_FRAME_RECORDS + 5))
+
+    with_sender(test)
+
+
+def test_a_receiver_that_does_not_read_costs_records_which_are_counted() -> None:
+    async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        large = msgspec.structs.replace(RECORD, request_body=bytes(1 << 20))
+        total = MAX_BUFFERED_BYTES // (1 << 20) + 20
+        for _ in range(total):
+            sender.record(large)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        dropped = counters["channel_dropped:channel_full"]
+        assert 0 < dropped < 20
+        sender.message(Totals({"x": 1}))  # skipped: the buffer is full
+        messages: list[object] = []
+        await receive(sock, FrameReader(), messages, total - dropped)
+        assert sum(len(m.exchanges) for m in messages if isinstance(m, Records)) == total - dropped
+        await asyncio.wait_for(sender.drained(), 5)
+        sender.message(Totals(dict(counters)))
+        await receive(sock, FrameReader(), messages, total - dropped + 1)
+        assert messages[-1] == Totals({"channel_dropped:channel_full": dropped})
+
+    with_sender(test)
+
+
+def test_a_receiver_that_is_gone() -> None:
+    async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        gone = asyncio.Event()
+        sender.on_closed_by_receiver(gone.set)
+        sock.close()
+        await asyncio.wait_for(gone.wait(), 5)
+        sender.record(RECORD)
+        await asyncio.sleep(0)
+        sender.record(RECORD)
+        await asyncio.sleep(0)
+        assert counters["channel_dropped:channel_closed"] >= 1
+        await asyncio.wait_for(sender.drained(), 5)
+
+    with_sender(test)
