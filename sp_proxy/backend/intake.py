@@ -6,7 +6,7 @@ with ``Retry-After``, which OTLP senders obey), so a slow disk costs them time a
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 import structlog
 import trio
@@ -117,11 +117,12 @@ class Intake:
             raise content.TooLargeError
         body = bytearray()
         with trio.fail_after(BODY_TIMEOUT):
-            async for chunk in request.stream():
-                if chunk:
-                    piece = await self._off_loop(decoder.feed, chunk) if coding else decoder.feed(chunk)
-                    share.take(len(piece))
-                    body += piece
+            async with aclosing(request.stream()) as chunks:
+                async for chunk in chunks:
+                    if chunk:
+                        piece = await self._off_loop(decoder.feed, chunk) if coding else decoder.feed(chunk)
+                        share.take(len(piece))
+                        body += piece
         decoder.finish()
 
         def read() -> spans.Read:

@@ -67,7 +67,6 @@ class _Server:
     def __init__(self, app: ASGIApp) -> None:
         self._app = ASGIWrapper(cast("ASGIFramework", _Draining(app)))
         self._config = _config()
-        self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
         self._slots = trio.Semaphore(CONNECTIONS)
         self.stopping = trio.Event()
@@ -78,7 +77,8 @@ class _Server:
             async with trio.open_nursery() as handlers:
                 task_status.started(handlers)
                 await self.stopping.wait()
-                await self._context.terminated.set()  # idle connections end now
+                for connection in self._connections:
+                    await connection.context.terminated.set()  # idle ones end now, others after their response
                 with trio.move_on_after(GRACE):
                     while self._connections:
                         await next(iter(self._connections)).ended.wait()
@@ -107,7 +107,7 @@ class _Server:
         self._connections.add(connection)
         try:
             stream = cast("trio.SSLStream[trio.SocketStream]", connection)
-            await TCPServer(self._app, self._config, self._context, ConnectionState({}), stream)
+            await TCPServer(self._app, self._config, connection.context, ConnectionState({}), stream)
         except Exception:
             # What one peer brings about must not end the others' connections.
             log.exception("connection_failed")
@@ -124,6 +124,10 @@ class Connection:
         self._stream = stream
         self.socket = stream.socket
         self.ended = trio.Event()
+        self.context = WorkerContext(None)
+        """Of each connection its own: Hypercorn (0.18) keeps a connection that its peer has closed until the keep-alive
+        time is over, unless the context says that it ends.
+        """
 
     async def send_all(self, data: bytes) -> None:
         """Send, in pieces that each have their time limit."""
@@ -137,7 +141,14 @@ class Connection:
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """Receive."""
-        return bytes(await self._stream.receive_some(max_bytes))
+        data = b""
+        try:
+            data = bytes(await self._stream.receive_some(max_bytes))
+        finally:
+            if not data:
+                with trio.CancelScope(shield=True):
+                    await self.context.terminated.set()
+        return data
 
     async def send_eof(self) -> None:
         """Half-close."""
@@ -166,6 +177,7 @@ class _Draining:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         ended = scope["type"] != "http"
+        drained = False
 
         async def noting_receive() -> Message:
             nonlocal ended
@@ -184,8 +196,10 @@ class _Draining:
                 await noting_receive()
 
         async def draining_send(message: Message) -> None:
-            if not ended:
+            nonlocal drained
+            if not ended and not drained:
                 await drain()
+                drained = True
             if ended:
                 await send(message)
                 return

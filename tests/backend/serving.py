@@ -1,5 +1,6 @@
 """The real backend on a real socket, for one test."""
 
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,50 @@ def listener(host: str = "127.0.0.1") -> socket.socket:
     sock.bind((host, 0))
     sock.listen()
     return sock
+
+
+class Events:
+    """A reader of server-sent events on a bare socket, which reads no further than it is asked to."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._buffer = b""
+
+    async def block(self) -> str:
+        """The next block, without the empty line after it. Raises EndOfChannel."""
+        while b"\n\n" not in self._buffer:
+            data = await self._stream.receive_some(65536)
+            if not data:
+                raise trio.EndOfChannel
+            self._buffer += data
+        head, _, self._buffer = self._buffer.partition(b"\n\n")
+        return head.decode()
+
+    async def next(self) -> tuple[str, Any]:
+        """Name and data of the next event; comments are passed over."""
+        while (block := await self.block()).startswith(":"):
+            pass
+        name, data = block.split("\n")
+        return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@asynccontextmanager
+async def live(client: httpx.AsyncClient, query: str = "") -> AsyncIterator[Events]:
+    """Listening, from when the block begins."""
+    before = (await client.get("/api/stats")).json()["live_subscribers"]
+    stream = await trio.open_tcp_stream(client.base_url.host, client.base_url.port or 0)
+    async with stream:
+        # HTTP/1.0: the body is then as it is, without chunks.
+        await stream.send_all(f"GET /api/live{query} HTTP/1.0\r\nhost: localhost\r\n\r\n".encode())
+        with trio.fail_after(20):
+            while (await client.get("/api/stats")).json()["live_subscribers"] == before:
+                await trio.sleep(0.01)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += await stream.receive_some(1)
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        assert b"content-type: text/event-stream" in head.lower()
+        yield Events(stream)
 
 
 @asynccontextmanager

@@ -1,0 +1,174 @@
+from urllib.parse import quote
+
+import pytest
+import trio
+
+from sp_proxy.backend import api, hub
+from tests.backend.requests import HOSTILE, START, exchange_span, request_of, sdk_span
+from tests.backend.serving import backend, live
+
+TRACE = b"t" * 16
+PROTOBUF = {"content-type": "application/x-protobuf"}
+
+
+async def send(client, *spans):
+    answer = await client.post("/v1/traces", content=request_of(*spans).SerializeToString(), headers=PROTOBUF)
+    assert answer.status_code == 200
+
+
+async def test_exchanges_are_listed_filtered_and_paged():
+    async with backend() as client:
+        await send(
+            client, *(exchange_span(at=at, path=f"/{at}", status=200 + 303 * (at % 2)) for at in range(6)), sdk_span()
+        )
+        first = (await client.get("/api/exchanges", params={"status": "5xx", "limit": 2})).json()
+        assert [exchange["path"] for exchange in first["exchanges"]] == ["/5", "/3"]
+        second = (await client.get("/api/exchanges", params={"status": "5xx", "before": first["next"]})).json()
+        assert [exchange["path"] for exchange in second["exchanges"]] == ["/1"]
+        assert second["next"] == ""
+        assert (await client.get("/api/exchanges", params={"path": "/4"})).json()["exchanges"][0]["status"] == 200
+
+
+async def test_one_exchange_in_full():
+    span = exchange_span(trace=TRACE, span=b"s" * 8, request_body='{"a":1}', session="s 1")
+    async with backend() as client:
+        await send(client, span)
+        answer = await client.get(f"/api/exchanges/{'73' * 8}")
+        full = answer.json()
+        assert answer.headers["cache-control"] == "no-store"
+        assert (full["trace_id"], full["span_id"], full["session_id"]) == (TRACE.hex(), "73" * 8, "s 1")
+        assert (full["start_unix_ns"], full["duration_ns"], full["ttfb_ms"]) == (START, 12_000_000, 4.5)
+        assert full["request"]["headers"] == [["accept", "*/*"]]
+        assert full["request"]["body"] == {"encoding": "base64", "data": '{"a":1}', "content_type": ""}
+        assert full["response"]["body"]["data"] == '{"ok":true}'
+        assert full["resource"] == {"service.name": "orders"}
+        assert full["attributes"]["url.path"] == "/api/orders?id=7"
+        assert (await client.get(f"/api/exchanges/{'73' * 8}?trace={TRACE.hex()}")).status_code == 200
+        assert (await client.get(f"/api/exchanges/{'73' * 8}?trace={'00' * 16}")).status_code == 404
+
+
+async def test_any_span_in_full():
+    async with backend() as client:
+        await send(client, sdk_span(span=b"s" * 8))
+        assert (await client.get(f"/api/spans/{'73' * 8}")).json()["attributes"] == {"db.system": "postgresql"}
+        assert (await client.get(f"/api/exchanges/{'73' * 8}")).status_code == 404
+
+
+async def test_a_trace_is_a_tree_of_exchanges_and_spans():
+    async with backend() as client:
+        await send(
+            client,
+            exchange_span(trace=TRACE, span=b"1" * 8, at=0),
+            exchange_span(trace=TRACE, span=b"2" * 8, parent=b"1" * 8, at=1, direction="outbound"),
+            sdk_span(trace=TRACE, span=b"3" * 8, parent=b"2" * 8, at=2),
+            sdk_span(trace=TRACE, span=b"4" * 8, parent=b"x" * 8, at=3),
+        )
+        tree = (await client.get(f"/api/traces/{TRACE.hex()}")).json()
+        assert (tree["spans"], tree["truncated"]) == (4, False)
+        one, orphan = tree["roots"]
+        assert orphan["span"]["span_id"] == "34" * 8
+        (two,) = one["children"]
+        assert two["span"]["exchange"]["direction"] == "outbound"
+        (three,) = two["children"]
+        assert (three["span"]["exchange"], three["span"]["kind"], three["children"]) == (None, "internal", [])
+
+
+async def test_sessions():
+    session = "id/with ? & # é"
+    async with backend() as client:
+        await send(client, exchange_span(session=session, at=1), exchange_span(session=session, at=2, status=500))
+        (listed,) = (await client.get("/api/sessions")).json()["sessions"]
+        assert (listed["session_id"], listed["exchanges"], listed["errors"]) == (session, 2, 1)
+        detail = (await client.get(f"/api/sessions/{quote(session, safe='')}")).json()
+        assert detail["session"] == listed
+        assert [exchange["status"] for exchange in detail["exchanges"]] == [200, 500]
+
+
+@pytest.mark.parametrize(
+    "path, status, message",
+    [
+        ("/api/exchanges?status=abc", 400, "status: 'abc' is not allowed; allowed: a status (200)"),
+        ("/api/exchanges?limit=0", 400, "limit: '0' is not allowed; allowed: 1 to 1000"),
+        ("/api/exchanges?before=zzz", 400, "before: not a cursor"),
+        ("/api/exchanges?servise=x", 400, "'servise' is not a parameter of this address; allowed: service"),
+        ("/api/exchanges?path=a&path=b", 400, "path: given more than once"),
+        ("/api/exchanges/xyz", 400, "span_id: 'xyz' is not allowed; allowed: 16 hex digits"),
+        (f"/api/exchanges/{'ab' * 8}", 404, "there is no exchange of this span id"),
+        (f"/api/spans/{'ab' * 8}", 404, "there is no span of this id"),
+        (f"/api/exchanges/{'ab' * 8}?trace=1", 400, "trace: '1' is not allowed; allowed: 32 hex digits"),
+        ("/api/traces/1", 400, "trace_id: '1' is not allowed; allowed: 32 hex digits"),
+        (f"/api/traces/{'ab' * 16}", 404, "there is no trace of this id"),
+        ("/api/sessions?before=x", 400, "before: not a cursor"),
+        ("/api/sessions/none", 404, "there is no session of this id"),
+        ("/api/stats?x=1", 400, "'x' is not a parameter"),
+        ("/api/live?direction=up", 400, "direction: 'up' is not allowed"),
+    ],
+)
+async def test_errors_are_one_line_of_json(path, status, message):
+    async with backend() as client:
+        answer = await client.get(path)
+        assert answer.status_code == status
+        assert list(answer.json()) == ["error"]
+        assert message in answer.json()["error"]
+        assert "\n" not in answer.json()["error"]
+
+
+async def test_stats_count_what_is_stored():
+    async with backend() as client:
+        await send(client, exchange_span(), sdk_span())
+        stats = (await client.get("/api/stats")).json()
+        assert (stats["spans"], stats["exchanges"], stats["sessions"]) == (2, 1, 1)
+        assert stats["bytes"] > 0
+        assert stats["live_subscribers"] == 0
+
+
+async def test_live_events_of_new_exchanges_that_match():
+    twice = exchange_span(path="/seen")
+    async with backend() as client:
+        await send(client, exchange_span(path="/before"))
+        async with live(client, "?service=orders") as events:
+            with trio.fail_after(20):
+                await send(client, exchange_span(service="other", path="/no"), twice, sdk_span())
+                await send(client, twice, exchange_span(path="/next"))
+                seen = [await events.next(), await events.next()]
+            assert [(name, data["path"]) for name, data in seen] == [("exchange", "/seen"), ("exchange", "/next")]
+        with trio.fail_after(20):
+            while (await client.get("/api/stats")).json()["live_subscribers"] > 0:
+                await trio.sleep(0.01)
+
+
+async def test_hostile_content_cannot_break_out_of_an_event():
+    async with backend() as client, live(client) as events:
+        with trio.fail_after(20):
+            await send(client, exchange_span(path=HOSTILE, host=HOSTILE))
+            await send(client, exchange_span(path="/end"))
+            name, data = await events.next()
+            assert (name, data["path"], data["host"]) == ("exchange", HOSTILE, HOSTILE)
+            assert (await events.next())[1]["path"] == "/end"
+
+
+async def test_a_reader_that_stalls_loses_the_oldest_and_is_told(monkeypatch):
+    monkeypatch.setattr(hub.Hub.__init__, "__defaults__", (50,))
+    async with backend() as client, live(client) as events:
+        with trio.fail_after(60):
+            sent = 0
+            while (await client.get("/api/stats")).json()["live_dropped"] == 0:
+                await send(client, *(exchange_span(path="/" + "x" * 2000) for _ in range(400)))
+                sent += 400
+            await send(client, exchange_span(path="/last"))
+            seen, lost = 0, 0
+            while True:
+                name, data = await events.next()
+                seen += name == "exchange"
+                lost += data["count"] if name == "dropped" else 0
+                if name == "exchange" and data["path"] == "/last":
+                    break
+        assert lost > 0
+        assert seen + lost == sent + 1
+
+
+async def test_an_idle_stream_has_heartbeats(monkeypatch):
+    monkeypatch.setattr(api, "HEARTBEAT", 0.02)
+    async with backend() as client, live(client) as events:
+        with trio.fail_after(20):
+            assert [await events.block() for _ in range(3)] == [": listening", ": heartbeat", ": heartbeat"]
