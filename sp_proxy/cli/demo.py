@@ -15,11 +15,17 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once/--keep-running", help="End after the requests, or go on slowly until Ctrl-C.")
     ] = False,
-    requests: Annotated[int, typer.Option("--requests", min=1, max=1_000_000, metavar="N", help="How many.")] = 100,
+    requests: Annotated[
+        int, typer.Option("--requests", min=1, max=1_000_000, metavar="N", help="Requests of the customers.")
+    ] = 100,
     port: Annotated[
         int | None,
         typer.Option(
-            "--port", min=1, max=65535, help="Of the backend and its dashboard; 4318, or a free one, if not given."
+            "--port",
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="Of the backend and its dashboard; without it 4318, or a free one if that is taken.",
         ),
     ] = None,
     forward: Annotated[

@@ -8,8 +8,9 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sp_proxy.demo.errors import DemoError
@@ -31,7 +32,16 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
 class Child:
     """A process under a name."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, *, pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        pass_fds: Sequence[int] = (),
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """``on_line`` is called, in a thread, with each line of its standard output, which otherwise goes to the log."""
         self.name = name
         self._log = log
         with log.open("wb") as file:
@@ -39,7 +49,7 @@ class Child:
                 self.process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
+                    stdout=subprocess.PIPE if on_line else file,
                     stderr=file,
                     pass_fds=pass_fds,
                     env=clean_environment(os.environ),
@@ -50,11 +60,23 @@ class Child:
                 )
             except OSError as error:
                 raise DemoError(f"{name} cannot be started: {command[0]}: {error.strerror}") from error
+        self._reader = threading.Thread(target=self._read, args=(on_line,), name=name, daemon=True)
+        self._reader.start()
 
     @property
     def alive(self) -> bool:
         """Whether it runs."""
         return self.process.poll() is None
+
+    def finish(self) -> None:
+        """After its end: wait until all that it wrote has been read."""
+        self._reader.join()
+
+    def _read(self, on_line: Callable[[str], None] | None) -> None:
+        if self.process.stdout and on_line:
+            with self.process.stdout as lines:
+                for line in lines:
+                    on_line(line)
 
     def check(self) -> None:
         """Raises DemoError if it has ended."""
@@ -71,7 +93,7 @@ class Child:
 
 
 def stop_all(children: Iterable[Child]) -> None:
-    """End them together, by force if need be, and close their pipes."""
+    """End them together, by force if need be, and read what they wrote to the end."""
     children = list(children)
     deadline = time.monotonic() + _STOP_SECONDS
     for child in children:
@@ -84,3 +106,4 @@ def stop_all(children: Iterable[Child]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()
+        child.finish()

@@ -1,5 +1,6 @@
-"""Counting (pure): what was sent, what each daemon says, what the backend has, and whether all of it agrees."""
+"""Counting: what was sent, what each daemon says, what the backend has, and whether all of it agrees."""
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,16 +72,23 @@ class Books:
 
 
 class CallBook:
-    """Adds up calls. The one who writes and the one who reads may be different threads."""
+    """Adds up calls, from any thread."""
 
     def __init__(self) -> None:
         self.sent: Counter[tuple[str, str]] = Counter()
         self.unanswered = 0
+        self._adding = threading.Lock()
 
     def add(self, call: Call) -> None:
         """Count a call."""
-        self.sent[call.source, call.to] += 1
-        self.unanswered += call.status == 0
+        with self._adding:
+            self.sent[call.source, call.to] += 1
+            self.unanswered += call.status == 0
+
+    def snapshot(self) -> tuple[dict[tuple[str, str], int], int]:
+        """What was sent, and how much of it was not answered, at one moment."""
+        with self._adding:
+            return dict(self.sent), self.unanswered
 
 
 _COLUMNS = {

@@ -112,11 +112,9 @@ class Demo:
         for path in runs.remove_left_over_directories(parent):
             self._say(f"removed what an earlier run left: {path}")
         with ExitStack() as stack:
-            directory = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=f"{runs.this_run()}-", dir=parent, ignore_cleanup_errors=True)
-            )
-            os.chmod(directory, 0o711)  # noqa: PTH101, S103 - the daemons' user finds its configuration there
-            stage = Stage(Path(directory), stack, self._interrupts.wait_or_stop)
+            stage = Stage(_run_directory(parent, stack), stack, self._interrupts.wait_or_stop)
+            if not stage.claim_backend_port(self._options.port):
+                self._say(f"port {BACKEND_PORT} is taken: the backend gets port {stage.backend.port}")
             self._settle(stage, transparent=transparent)
             return self._play(stage)
 
@@ -129,14 +127,14 @@ class Demo:
         if missing := places.missing_tools():
             packages = " ".join(sorted(set(missing.values())))
             raise DemoError(f"{', '.join(missing)} not found: apt-get install {packages}, or use --forward")
-        for name in places.remove_left_over_namespaces():
-            self._say(f"removed what an earlier run left: network namespace {name}")
         return True
 
     def _settle(self, stage: Stage, *, transparent: bool) -> None:
         """Places for everything."""
         if transparent:
             try:
+                for name in places.remove_left_over_namespaces():
+                    self._say(f"removed what an earlier run left: network namespace {name}")
                 stage.settle_in_pods(opener(stage.directory))
             except NotPermittedError as error:
                 self._say(f"no network namespaces here ({error}): forwarding mode")
@@ -150,8 +148,7 @@ class Demo:
 
     def _play(self, stage: Stage) -> int:
         """Traffic, counts, and what came of them."""
-        if not stage.start_backend(self._options.port):
-            self._say(f"port {BACKEND_PORT} is taken: the backend is on port {stage.backend.port}")
+        stage.start_backend()
         stage.start_shop()
         self._say(f"dashboard {stage.backend.url}")
         once = self._options.once
@@ -191,7 +188,7 @@ class Demo:
                 self._counts[member.name] = daemon_counts(stage.places[member.name], member)
         with suppress(Unanswered):
             self._stored = stage.backend.stored()
-        return Books(dict(stage.calls.sent), stage.calls.unanswered, dict(self._counts), self._stored)
+        return Books(*stage.calls.snapshot(), dict(self._counts), self._stored)
 
     @contextmanager
     def _display(self, stage: Stage) -> Iterator[Callable[[], None]]:
@@ -236,3 +233,14 @@ class Demo:
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _run_directory(parent: Path, stack: ExitStack) -> Path:
+    """A directory for this run, until the stack closes."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix=f"{runs.this_run()}-", dir=parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise DemoError(f"no directory can be made in {parent}: {os.strerror(error.errno or 0).lower()}") from error
+    directory = Path(stack.enter_context(made))
+    directory.chmod(0o711)  # the daemons' user finds its configuration there
+    return directory

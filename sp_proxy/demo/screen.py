@@ -41,18 +41,19 @@ def counts_table(books: Books) -> Table:
 
 def recent_table(recent: list[dict[str, Any]]) -> Table:
     """The latest exchanges, as the backend's API has them."""
+    # What was captured is shown as Text: a string would be read as markup.
     table = Table(title="Latest exchanges", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in ("time", "service", "direction", "request", "status", "ms", "session"):
         table.add_column(column, justify="right" if column in {"status", "ms"} else "left", no_wrap=True)
     for exchange in recent:
         table.add_row(
             _clock(exchange["start_unix_ns"]),
-            exchange["service"],
+            Text(exchange["service"]),
             exchange["direction"],
-            f"{exchange['method']} {exchange['host']}{exchange['path']}",
+            Text(f"{exchange['method']} {exchange['host']}{exchange['path']}"),
             _status(exchange["status"]),
             f"{exchange['duration_ns'] / 1e6:.1f}",
-            exchange["session_id"],
+            Text(exchange["session_id"]),
         )
     return table
 

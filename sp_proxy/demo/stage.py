@@ -7,7 +7,6 @@ host's network is not touched.
 
 import os
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -46,12 +45,13 @@ class Stage:
         self.directory = directory
         self._stack = stack
         self._wait = wait
-        self._readers: list[threading.Thread] = []
         self.host: Place = Host()
         self.places: dict[str, Place] = {}
         """By service, and for the customers."""
         self.members: tuple[Member, ...] = ()
         self.backend: BackendApi
+        self._backend_socket: socket.socket
+        self._plan: Layout
         self.daemons: dict[str, Child] = {}
         self.services: list[Child] = []
         self.calls = CallBook()
@@ -98,14 +98,19 @@ class Stage:
 
     # ---- processes
 
-    def start_backend(self, port: int | None) -> bool:
-        """Start the backend, on ``port``, or on its usual port or a free one. Returns whether it is the one asked for."""
-        listening, as_asked = _listen_for_backend(port)
-        sockets = [listening]
+    def claim_backend_port(self, port: int | None) -> bool:
+        """Listen on ``port``; without one, on the usual port, or a free one if that is taken: then returns False."""
+        self._backend_socket, usual = listen_for_backend(port)
+        self._stack.callback(self._backend_socket.close)
+        self.backend = BackendApi(self._backend_socket.getsockname()[1])
+        return usual
+
+    def start_backend(self) -> None:
+        """Start the backend and wait until it answers."""
+        sockets = [self._backend_socket]
         if self.in_pods:
             where = (LOOPBACK, layout.BACKEND_PORT)
             sockets += [self.places[name].call(partial(socket.create_server, where)) for name in CALLS]
-        self.backend = BackendApi(listening.getsockname()[1])
         database = self.directory / "backend"
         database.mkdir(mode=0o700)
         if self._daemon_user is not None:
@@ -122,8 +127,7 @@ class Stage:
         start = backend_process.Start(backend_process.plain_settings(settings), inherited[1:], "warning", "json")
         ours.sendall(msgspec.json.encode(start) + b"\n")
         ours.setblocking(False)
-        self._until(lambda: _has_started(ours), "the backend")
-        return as_asked
+        self._until(lambda: has_started(ours), "the backend")
 
     def start_shop(self) -> None:
         """Start services and daemons, and wait until the daemons are ready; in pods, write the rules."""
@@ -140,7 +144,7 @@ class Stage:
         sockets = {name: socket.create_server((LOOPBACK, 0)) for name in CALLS}
         ports = {name: sock.getsockname()[1] for name, sock in sockets.items()}
         with ExitStack() as reserved:
-            plan = layout.forwarding(self.backend.port, ports, lambda: _reserve_port(reserved))
+            plan = layout.forwarding(self.backend.port, ports, lambda: reserve_port(reserved))
             self._start_members(plan, sockets)
 
     def start_customers(self, run: str, traffic: Traffic) -> Child:
@@ -159,8 +163,6 @@ class Stage:
         for service in self.services:
             self._everything.remove(service)
         stop_all(self.services)
-        for reader in self._readers:
-            reader.join()
 
     def _start_members(self, plan: Layout, sockets: dict[str, socket.socket]) -> None:
         self._plan = plan
@@ -181,7 +183,7 @@ class Stage:
             self._until(partial(ready, self.places[member.name], member), f"the daemon of {member.name}")
         if self._daemon_user is not None:
             for daemon in self.daemons.values():
-                _require_no_privilege(daemon, self._daemon_user)
+                require_no_privilege(daemon, self._daemon_user)
 
     def _redirect(self, member: Member) -> None:
         """Write the redirect rules of a pod, as an init container would."""
@@ -196,21 +198,20 @@ class Stage:
 
     def _start_reporting(self, role: str, words: list[str], descriptors: list[int]) -> Child:
         command = self.places[role].command(python("-m", "sp_proxy.demo.shop", role, *words), self._application_user)
-        child = self._start(role, command, descriptors)
-        reader = threading.Thread(target=self._read_reports, args=(child,), name=role, daemon=True)
-        reader.start()
-        self._readers.append(reader)
-        return child
+        return self._start(role, command, descriptors, self._read_report)
 
-    def _read_reports(self, child: Child) -> None:
-        assert child.process.stdout is not None
-        with child.process.stdout as lines:
-            for line in lines:
-                if call := report.parse(line):
-                    self.calls.add(call)
+    def _read_report(self, line: str) -> None:
+        if call := report.parse(line):
+            self.calls.add(call)
 
-    def _start(self, name: str, command: list[str], descriptors: list[int]) -> Child:
-        child = Child(name, command, self.directory / f"{name}.log", pass_fds=descriptors)
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        descriptors: list[int],
+        on_line: Callable[[str], None] | None = None,
+    ) -> Child:
+        child = Child(name, command, self.directory / f"{name}.log", pass_fds=descriptors, on_line=on_line)
         self._everything.append(child)
         return child
 
@@ -223,17 +224,20 @@ class Stage:
         raise DemoError(f"{what} was not ready within {START_SECONDS:.0f} seconds")
 
 
-def _listen_for_backend(port: int | None) -> tuple[socket.socket, bool]:
+def listen_for_backend(port: int | None) -> tuple[socket.socket, bool]:
+    """A socket that listens on the port, and True; without one on the usual port, or on a free one, and False."""
     wanted = layout.BACKEND_PORT if port is None else port
     try:
         return socket.create_server((LOOPBACK, wanted)), True
     except OSError as error:
         if port is not None:
-            raise DemoError(f"--port {port}: {error.strerror} (without --port a free one is taken)") from error
+            raise DemoError(
+                f"--port {port}: {os.strerror(error.errno or 0).lower()}; without --port, a free one is taken"
+            ) from error
     return socket.create_server((LOOPBACK, 0)), False
 
 
-def _has_started(control: socket.socket) -> bool:
+def has_started(control: socket.socket) -> bool:
     """Whether the backend has said that it listens; it says one short line. Raises DemoError if it cannot."""
     try:
         line = control.recv(65536)
@@ -245,7 +249,7 @@ def _has_started(control: socket.socket) -> bool:
     return True
 
 
-def _require_no_privilege(daemon: Child, user: int) -> None:
+def require_no_privilege(daemon: Child, user: int) -> None:
     """The proof that the daemon needs none: it is ready, and has none (proc(5), status)."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines())
     if status["Uid"].split() != [str(user)] * 4 or int(status["CapEff"], 16) or int(status["CapPrm"], 16):
@@ -254,7 +258,7 @@ def _require_no_privilege(daemon: Child, user: int) -> None:
         )
 
 
-def _reserve_port(stack: ExitStack) -> int:
+def reserve_port(stack: ExitStack) -> int:
     """A free port, kept from others until ``stack`` closes.
 
     A socket that is bound but does not listen lets another one listen there if both have SO_REUSEADDR (socket(7)), and
