@@ -42,7 +42,7 @@ def sockets(settings: SettingsModel) -> list[Socket]:
 def problems(settings: SettingsModel, *, sends: bool = True) -> list[Found]:
     """Everything in these settings that cannot work; ``sends`` says whether batches are to be uploaded at all."""
     key = _public_key(settings) if sends else []
-    return [*_clashes(settings), *_loops(settings), *_sizes(settings), *key]
+    return [*_clashes(settings), *_loops(settings), *_sizes(settings), *_exporters(settings), *key]
 
 
 def warnings(settings: SettingsModel) -> list[Found]:
@@ -122,10 +122,68 @@ def _sizes(settings: SettingsModel) -> list[Found]:
     return found
 
 
+NEEDED = {"softprobe": None, "otlp": "url", "file": "path", "stdout": None}
+"""What an exporter cannot do without."""
+_UPLOADS = {"url", "headers", "compression"}
+_ALLOWED = {"softprobe": _UPLOADS, "otlp": _UPLOADS, "file": {"path", "max_size"}, "stdout": set[str]()}
+
+
+def _exporters(settings: SettingsModel) -> list[Found]:
+    found: list[Found] = []
+    names: dict[str, int] = {}
+    for index, exporter in enumerate(settings.exporters):
+        path: KeyPath = ("exporters", index)
+        needed = NEEDED[exporter.type]
+        if needed and getattr(exporter, needed) is None:
+            found.append(((*path, needed), f"missing; needed for type {exporter.type}"))
+        said = exporter.model_fields_set - {"type", "name"} - _ALLOWED[exporter.type]
+        found += [
+            ((*path, key), f"means nothing for type {exporter.type}; allowed: without it") for key in sorted(said)
+        ]
+        name = exporter.name or exporter.type
+        first = names.setdefault(name, index)
+        if first != index:
+            text = f"found {name}, which exporters[{first}] is called already; allowed: a name of its own"
+            found.append(((*path, "name"), text))
+    if settings.approved_backends:
+        found += [
+            (path, f"found {masked_url(url)}, whose host is not in approved_backends; allowed: a host which is")
+            for path, url in _urls(settings)
+            if host_of(url) not in settings.approved_backends
+        ]
+    upload = settings.upload
+    if upload.client_key_file and not upload.client_cert_file:
+        found.append((("upload", "client_cert_file"), "missing; needed for upload.client_key_file"))
+    return found
+
+
+def _urls(settings: SettingsModel) -> list[tuple[KeyPath, str]]:
+    """Everything that batches are sent to, with the place where it is said."""
+    if not settings.exporters:
+        return [(("sp_backend_url",), settings.sp_backend_url)]
+    urls: list[tuple[KeyPath, str]] = []
+    for index, exporter in enumerate(settings.exporters):
+        if exporter.url is not None:
+            urls.append((("exporters", index, "url"), exporter.url))
+        elif exporter.type == "softprobe":
+            urls.append((("sp_backend_url",), settings.sp_backend_url))
+    return urls
+
+
+def host_of(url: str) -> str:
+    """The host of a URL as it is compared: lower case, without the dot at the end and an address's brackets."""
+    return (urlsplit(url).hostname or "").rstrip(".").lower()
+
+
 def _public_key(settings: SettingsModel) -> list[Found]:
-    if settings.public_key.get_secret_value() or is_loopback(urlsplit(settings.sp_backend_url).hostname or ""):
+    if settings.public_key.get_secret_value():
         return []
-    backend = masked_url(settings.sp_backend_url)
+    types = [exporter.type for exporter in settings.exporters] or ["softprobe"]
+    urls = {exporter.url or settings.sp_backend_url for exporter in settings.exporters if exporter.type == "softprobe"}
+    far = [url for url in sorted(urls or {settings.sp_backend_url}) if not is_loopback(urlsplit(url).hostname or "")]
+    if "softprobe" not in types or not far:
+        return []
+    backend = masked_url(far[0])
     path: KeyPath = ("public_key",)
     text = (
         f"found nothing; needed because the backend {backend} is not on this machine"

@@ -28,7 +28,7 @@ def masked_url(url: str) -> str:
 
 
 def _holds_url(path: KeyPath) -> bool:
-    return path == ("sp_backend_url",) or path[-1:] == ("upstream",)
+    return path == ("sp_backend_url",) or path[-1:] in {("upstream",), ("url",), ("proxy",)}
 
 
 def found(value: Any, path: KeyPath) -> str:
@@ -62,6 +62,8 @@ def masked(settings: SettingsModel) -> dict[str, Any]:
     """The settings in force as plain JSON data, secrets masked; an empty secret stays empty."""
     data: dict[str, Any] = settings.model_dump(mode="json")  # a SecretStr dumps as asterisks
     data["sp_backend_url"] = masked_url(settings.sp_backend_url)
+    for holder, key in ((data["upload"], "proxy"), *((exporter, "url") for exporter in data["exporters"])):
+        holder[key] = masked_url(holder[key]) if holder[key] else holder[key]
     for name in ("inbound", "outbound"):
         data["listen"][name] = data["listen"][name] or "off"
     return data

@@ -13,6 +13,10 @@ from sp_proxy.settings.types import (
     Address,
     AnyCase,
     Duration,
+    ExporterName,
+    HeaderName,
+    HeaderValue,
+    Host,
     Integer,
     Key,
     Line,
@@ -166,6 +170,65 @@ class Queue(Section):
     max_size: Size = Field(64 << 20, description="Bytes of encoded payloads waiting for upload.")
 
 
+def _off_is_a_word(value: Any) -> Any:
+    return "off" if value is False else value  # YAML 1.1 reads a bare `off` as false
+
+
+class Spool(Section):
+    """The sending queue on disk, for what memory should not hold any longer; one directory below for each exporter."""
+
+    mode: Annotated[Literal["overflow", "always", "off"], BeforeValidator(_off_is_a_word)] = Field(
+        "overflow",
+        description="`overflow`: to disk when the backend is slower than the traffic, and at shutdown; "
+        "`always`: every batch is on disk before it is sent.",
+    )
+    directory: str = Field(
+        "",
+        description="Where; empty means `/var/lib/sp-proxy`, else `$XDG_STATE_HOME/sp-proxy`, else "
+        "`~/.local/state/sp-proxy`: the first that can be written, and without any the spool is off.",
+    )
+    max_size: Size = Field(1 << 30, ge=1 << 20, description="Bytes of each exporter's spool; the oldest are evicted.")
+    max_age: Duration = Field(2 * 86400.0, gt=0, description="Older batches are evicted.")
+    fsync: bool = Field(
+        False, description="Wait for the disk at each batch: it then outlives a failure of the machine, not only ours."
+    )
+    overflow_above: Number = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Part of `queue.max_records` and `queue.max_size` above which the oldest go to disk.",
+    )
+    overflow_after: Duration = Field(5.0, description="A batch that waits longer in memory goes to disk.")
+
+
+class Exporter(Section):
+    """The exporter as a whole."""
+
+    max_memory: Size = Field(
+        256 << 20,
+        ge=32 << 20,
+        description="Captured content and payloads held by all stages together; above it new records are dropped.",
+    )
+
+
+class Destination(Section):
+    """One destination, with its own queue, spool and counters: one that is down does not stop the others."""
+
+    type: Literal["softprobe", "otlp", "file", "stdout"] = Field(
+        description="The Softprobe backend, any OTLP/HTTP collector, or OTLP-JSON, one request a line."
+    )
+    name: ExporterName = Field("", description="In metrics and as directory of its spool; empty means its type.")
+    url: Url | None = Field(
+        None, description="`otlp`: `POST {url}/v1/traces`; `softprobe`: instead of `sp_backend_url`."
+    )
+    headers: dict[HeaderName, HeaderValue] = Field({}, description="Further request headers.")
+    compression: Literal["gzip", "none"] | None = Field(None, description="Instead of `upload.compression`.")
+    path: str | None = Field(None, min_length=1, description="`file`: where to write.")
+    max_size: Size = Field(
+        100 << 20, ge=1 << 20, description="`file`: a larger one becomes `PATH.1`, in place of the one before."
+    )
+
+
 class Retry(Section):
     """Exponential backoff with jitter, for what OTLP/HTTP calls retryable (words of the OpenTelemetry Collector)."""
 
@@ -173,18 +236,29 @@ class Retry(Section):
     max_interval: Duration = Field(30.0, description="Upper limit of the wait.")
     multiplier: Number = Field(1.5, ge=1.0, description="Growth of the wait.")
     randomization_factor: Number = Field(0.5, ge=0.0, le=1.0, description="Jitter, as a part of the wait.")
-    max_elapsed_time: Duration = Field(300.0, description="A batch is dropped after this long; 0 means never.")
+    max_elapsed_time: Duration = Field(
+        300.0, description="After this long a batch goes back to the spool, and without one is dropped; 0 means never."
+    )
 
 
 class Upload(Section):
     """Requests to the backend."""
 
-    concurrency: Integer = Field(4, ge=1, le=256, description="Uploads side by side.")
+    concurrency: Integer = Field(
+        8, ge=1, le=256, description="Most uploads side by side; how many there are adapts to the backend."
+    )
     compression: Literal["gzip", "none"] = Field("gzip", description="`content-encoding` of the payload.")
     connect_timeout: Duration = Field(5.0, gt=0, description="Limit for connecting.")
     write_timeout: Duration = Field(10.0, gt=0, description="Limit for one write.")
     read_timeout: Duration = Field(10.0, gt=0, description="Limit for one read of the answer.")
     timeout: Duration = Field(30.0, gt=0, description="Limit for a whole attempt.")
+    max_request_size: Size = Field(
+        64 << 20, ge=1 << 14, le=64 << 20, description="Bytes of a request before compression; more is split."
+    )
+    ca_file: str = Field("", description="PEM file of the certificate authorities to trust, instead of the known ones.")
+    client_cert_file: str = Field("", description="PEM file of the client certificate, with its chain.")
+    client_key_file: str = Field("", description="PEM file of its key, where that is not in the same file.")
+    proxy: Url | None = Field(None, description="HTTP proxy for uploads; those of the environment are never used.")
 
 
 class Admin(Section):
@@ -290,6 +364,14 @@ class SettingsModel(Section):
     relay: Relay = Field(Relay(), description="Relay workers.")
     batch: Batch = Field(Batch(), description="Batching.")
     queue: Queue = Field(Queue(), description="Sending queue.")
+    spool: Spool = Field(Spool(), description="Sending queue on disk.")
+    exporter: Exporter = Field(Exporter(), description="Exporter.")
+    exporters: list[Destination] = Field(
+        [], description="Where batches go; none means the Softprobe backend at `sp_backend_url`."
+    )
+    approved_backends: list[Host] = Field(
+        [], description="The only hosts that are ever talked to; none means those of `exporters`."
+    )
     retry: Retry = Field(Retry(), description="Retries.")
     upload: Upload = Field(Upload(), description="Uploads.")
     admin: Admin = Field(Admin(), description="Admin server.")

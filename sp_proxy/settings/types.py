@@ -195,6 +195,55 @@ Key = Annotated[SecretStr, AfterValidator(_key)]
 """A secret that is sent as a header."""
 
 
+def _header_name(text: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):  # RFC 9110 section 5.6.2: token
+        raise ValueError("the name of a header field")
+    if text.lower() in _OWN_HEADERS:
+        raise ValueError("a header field that is not the exporter's own")
+    return text.lower()
+
+
+_OWN_HEADERS = {"content-encoding", "content-length", "content-type", "host", "transfer-encoding", "connection"}
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+"""The name of a header field that is sent beside those which the request needs."""
+
+
+def _header_value(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value().strip()
+    if not re.fullmatch(r"[\x20-\x7e]*", text):
+        raise ValueError("printable ASCII (it is sent as a header)")
+    return SecretStr(text)
+
+
+HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
+"""The value of a header field; secret, as it is most often a token."""
+
+
+def _exporter_name(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", text):
+        raise ValueError("a short name of letters, digits, -, _ and .")
+    return text
+
+
+ExporterName = Annotated[str, AfterValidator(_exporter_name)]
+"""The name of an exporter: a label in metrics, and a part of a directory's name."""
+
+
+def _bare_host(text: str) -> str:
+    text = text.strip()
+    if not _HOST.fullmatch(text):
+        try:
+            return str(IPv6Address(text.removeprefix("[").removesuffix("]")))
+        except AddressValueError:
+            raise ValueError("a host name or an IP address, without scheme, port and path") from None
+    return text.rstrip(".").lower()
+
+
+Host = Annotated[str, AfterValidator(_bare_host)]
+"""A host name or an IP address, in lower case."""
+
+
 def _url(text: str) -> str:
     allowed = "a URL, http://HOST or https://HOST, with port and path if need be, without query or fragment"
     text = text.strip()

@@ -97,3 +97,75 @@ def test_warnings():
 )
 def test_the_embedded_backend_as_this_machine_reaches_it(listen, url):
     assert checks.embedded_url(SettingsModel.model_validate({"backend": {"listen": listen}})) == url
+
+
+@pytest.mark.parametrize(
+    "values,problem",
+    [
+        ({"exporters": [{"type": "otlp"}]}, "exporters[0].url: missing; needed for type otlp"),
+        ({"exporters": [{"type": "file"}]}, "exporters[0].path: missing; needed for type file"),
+        (
+            {"exporters": [{"type": "stdout", "url": "http://c"}]},
+            "exporters[0].url: means nothing for type stdout; allowed: without it",
+        ),
+        (
+            {"exporters": [{"type": "stdout"}, {"type": "file", "path": "x", "name": "stdout"}]},
+            "exporters[1].name: found stdout, which exporters[0] is called already; allowed: a name of its own",
+        ),
+        (
+            {"upload": {"client_key_file": "k.pem"}},
+            "upload.client_cert_file: missing; needed for upload.client_key_file",
+        ),
+        (
+            {
+                "approved_backends": ["a.example"],
+                "exporters": [{"type": "otlp", "url": "http://a.example@evil.example"}],
+            },
+            (
+                "exporters[0].url: found http://***@evil.example, whose host is not in approved_backends;"
+                " allowed: a host which is"
+            ),
+        ),
+        (
+            {"approved_backends": ["a.example"]},
+            (
+                "sp_backend_url: found https://o.softprobe.ai, whose host is not in approved_backends;"
+                " allowed: a host which is"
+            ),
+        ),
+    ],
+)
+def test_exporters_that_cannot_be(values, problem):
+    assert problems(values) == [problem]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"exporters": [{"type": "stdout"}, {"type": "file", "path": "x"}, {"type": "otlp", "url": "http://c"}]},
+        {"approved_backends": ["O.softprobe.ai."]},
+        {
+            "approved_backends": ["[::1]", "c"],
+            "exporters": [
+                {"type": "softprobe", "url": "http://[::1]:1"},
+                {"type": "otlp", "url": "https://C.:4318/x", "headers": {"Authorization": "Bearer t"}},
+            ],
+        },
+    ],
+)
+def test_exporters_that_can_be(values):
+    assert problems(values) == []
+
+
+def test_only_the_softprobe_backend_needs_a_key():
+    assert problems({"exporters": [{"type": "otlp", "url": "https://c.example"}]}, sends=True) == []
+    (problem,) = problems({"exporters": [{"type": "softprobe", "url": "https://c.example"}]}, sends=True)
+    assert problem.startswith("public_key: found nothing; needed because the backend https://c.example is not on")
+
+
+@pytest.mark.parametrize(
+    "url,host",
+    [("http://A.example.:1/x", "a.example"), ("http://good@evil", "evil"), ("http://[::1]:1", "::1"), ("x", "")],
+)
+def test_the_host_of_a_url(url, host):
+    assert checks.host_of(url) == host

@@ -76,3 +76,21 @@ def test_flat_settings_have_an_entry_for_each_tag():
     assert "tags" not in values
     assert values["listen.inbound"] == "16006"
     assert flat(SettingsModel())["tags"] == {}
+
+
+def test_exporters_without_their_secrets():
+    settings = SettingsModel.model_validate(
+        {
+            "exporters": [
+                {"type": "otlp", "url": "http://u:hunter2@h", "headers": {"authorization": "Bearer hunter2"}},
+                {"type": "stdout"},
+            ],
+            "upload": {"proxy": "http://u:hunter2@proxy:3128"},
+        }
+    )
+    shown = masked(settings)
+    assert "hunter2" not in repr(shown)
+    assert shown["exporters"][0]["url"] == "http://***@h"
+    assert shown["exporters"][1]["url"] is None
+    assert shown["upload"]["proxy"] == "http://***@proxy:3128"
+    assert found("Bearer hunter2", ("exporters", 0, "headers", "authorization")) == "***"

@@ -177,3 +177,33 @@ def test_methods_and_tag_names():
     assert refuses(types.Method, "GET /") == "a request method, for example GET"
     assert accepts(types.TagName, " team ") == "team"
     assert "a name" in refuses(types.TagName, " ")
+
+
+def test_header_fields():
+    assert accepts(types.HeaderName, "Authorization") == "authorization"
+    assert accepts(types.HeaderValue, " Bearer t ").get_secret_value() == "Bearer t"
+    assert refuses(types.HeaderName, "a b") == "the name of a header field"
+    assert "not the exporter's own" in refuses(types.HeaderName, "Content-Type")
+    assert "printable ASCII" in refuses(types.HeaderValue, "a\r\nb: c")
+
+
+@pytest.mark.parametrize("value", ["", "collector-2", "a.b_c", "9"])
+def test_exporter_names(value):
+    assert accepts(types.ExporterName, value) == value
+
+
+@pytest.mark.parametrize("value", ["..", ".x", "a/b", "x" * 41, "a b", "-x"])
+def test_what_is_no_exporter_name(value):
+    assert "a short name" in refuses(types.ExporterName, value)
+
+
+@pytest.mark.parametrize(
+    "value,host", [("A.example.", "a.example"), ("[::1]", "::1"), ("::1", "::1"), ("10.0.0.1", "10.0.0.1")]
+)
+def test_hosts(value, host):
+    assert accepts(types.Host, value) == host
+
+
+@pytest.mark.parametrize("value", ["", "http://h", "h:80", "h/x", "a b", "u@h", "*"])
+def test_what_is_no_host(value):
+    assert "a host name" in refuses(types.Host, value)
