@@ -39,8 +39,9 @@ CLOSE_DELAY = 1.0
 
 def _as_socket(transport: asyncio.Transport) -> socket.socket:
     """A socket object over the transport's descriptor; the caller must ``detach`` it."""
-    fileno = transport.get_extra_info("socket").fileno()
-    return socket.socket(fileno=fileno)
+    known = transport.get_extra_info("socket")
+    # told the family, it need not ask the kernel: three calls less
+    return socket.socket(known.family, socket.SOCK_STREAM, 0, known.fileno())
 
 
 class _Side(asyncio.Protocol):
