@@ -1,6 +1,7 @@
 import gzip
 import json
 import zlib
+from functools import partial
 
 import httpx
 import pytest
@@ -196,33 +197,37 @@ async def test_a_sender_that_stops_in_the_middle_is_let_go(monkeypatch):
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_too_much_in_hand_is_429_and_given_back():
-    async with backend(max_request_size=65536) as client, trio.open_nursery() as nursery:
-        release = trio.Event()
+async def test_too_much_in_hand_is_429_and_given_back(monkeypatch):
+    budgets = []
 
-        async def slow():
-            async def pieces():
-                yield bytes(60_000)
-                await release.wait()
-                yield b""
+    class Watched(Budget):
+        def __init__(self, limit):
+            super().__init__(limit)
+            budgets.append(self)
 
-            # A probe below may have taken the place of one of these.
-            while not release.is_set():
-                await client.post("/v1/traces", content=pieces(), headers=PROTOBUF)
+    monkeypatch.setattr(intake, "Budget", Watched)
+    release = trio.Event()
 
-        for _ in range(4):
-            nursery.start_soon(slow)
-        body = json.dumps({"resourceSpans": [], "pad": "x" * 40_000}).encode()
-        with trio.fail_after(20):
-            while (answer := await client.post("/v1/traces", content=body, headers=JSON)).status_code == 200:
-                await trio.sleep(0.01)
-        assert answer.status_code == 429
-        assert answer.headers["retry-after"] == "1"
-        assert status_of(answer)[0] == 8
-        release.set()
-        with trio.fail_after(20):
-            while (await client.post("/v1/traces", content=body, headers=JSON)).status_code != 200:
-                await trio.sleep(0.01)
+    async def pieces():
+        yield bytes(60_000)
+        await release.wait()
+        yield b"x"
+
+    body = json.dumps({"pad": "x" * 40_000}).encode()
+    async with backend(max_request_size=65536) as client:
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(partial(client.post, "/v1/traces", content=pieces(), headers=PROTOBUF))
+            with trio.fail_after(20):
+                while budgets[0].used < 240_000:
+                    await trio.sleep(0.01)
+            answer = await client.post("/v1/traces", content=body, headers=JSON)
+            assert answer.status_code == 429
+            assert answer.headers["retry-after"] == "1"
+            assert status_of(answer)[0] == 8
+            release.set()
+        assert budgets[0].used == 0
+        assert (await client.post("/v1/traces", content=body, headers=JSON)).status_code == 200
 
 
 async def test_public_keys_when_listed():
