@@ -5,6 +5,7 @@ setpriv). That signal is tied to the thread which started the process, so this i
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -89,7 +90,17 @@ class Child:
             file.seek(max(0, self._log.stat().st_size - _LAST_BYTES))
             lines = file.read().decode(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return said[-1] if said else f"exit code {self.process.returncode}"
+        return _plain(said[-1]) if said else f"exit code {self.process.returncode}"
+
+
+def _plain(line: str) -> str:
+    """A line of a log for people: of a JSON one, what it is about, and the last line of the traceback if it has one."""
+    try:
+        value = json.loads(line)
+        exception = str(value.get("exception", "")).strip().splitlines()
+        return f"{value['event']}: {exception[-1]}" if exception else str(value["event"])
+    except (ValueError, AttributeError, KeyError):
+        return line
 
 
 def stop_all(children: Iterable[Child]) -> None:

@@ -41,6 +41,23 @@ def test_a_silent_end_is_told_by_its_exit_code(tmp_path):
     stop_all([one])
 
 
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ('{"event": "failed", "exception": "Traceback\\n  x\\nOSError: why\\n"}', "failed: OSError: why"),
+        ('{"event": "stopped", "exit_code": 1}', "stopped"),
+        ("{}", "{}"),
+        ("[1]", "[1]"),
+        ("plain", "plain"),
+    ],
+)
+def test_a_log_line_is_told_in_plain_words(line, words, tmp_path):
+    one = child(tmp_path, f"import sys; sys.exit({line!r})")
+    one.process.wait()
+    assert one.last_words() == words
+    stop_all([one])
+
+
 def test_every_line_is_read_before_it_counts_as_stopped(tmp_path):
     lines: list[str] = []
     code = "print('\\n'.join(map(str, range(5000))))"
