@@ -13,10 +13,12 @@ import asyncio
 import logging
 import socket
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.relay.listener import Listener
+from sp_proxy.relay.splice import End, Splice
 from sp_proxy.taps.context import Endpoints, Signal, Tap
 from sp_proxy.taps.discard import Discard
 from sp_proxy.taps.http1 import Http1Tap
@@ -33,6 +35,11 @@ _MAX_DRAIN_BYTES = 8 * 1024 * 1024
 """More than a socket's receive buffer grows to by default (6 MiB, net.ipv4.tcp_rmem)."""
 _LOGGED_TAP_FAULTS = 10
 """Faults of one life that are logged with their traceback; all are counted."""
+BULK_READ = 131072
+"""A read this large says that the sender is ahead of us."""
+MIN_SPLICE = 2 << 20
+"""Fewer bytes are not worth the pipe and the six system calls around it."""
+UNBOUNDED = 1 << 62
 CLOSE_DELAY = 1.0
 """After a refusal, seconds to let the client read the answer before its unread bytes cause a reset (RFC 9112 section 9.6)."""
 
@@ -47,7 +54,7 @@ def _as_socket(transport: asyncio.Transport) -> socket.socket:
 class _Side(asyncio.Protocol):
     """What both sides have in common. ``other`` is the side to which this one's bytes go."""
 
-    __slots__ = ("connection", "ended", "lost", "other", "transport")
+    __slots__ = ("connection", "ended", "lost", "other", "splice", "splice_due", "transport")
 
     transport: asyncio.Transport
 
@@ -56,6 +63,8 @@ class _Side(asyncio.Protocol):
         self.other: _Side
         self.ended = False  # its end of stream has been seen
         self.lost = False
+        self.splice_due = 0  # so many bytes will be spliced, once the other side has taken what was written
+        self.splice: Splice | None = None  # reads from this side
 
     def data_received(self, data: bytes) -> None:
         """Bytes came from this end."""
@@ -68,13 +77,15 @@ class _Side(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """It takes no more for now: make the other end wait."""
-        if not self.other.lost:
+        if not self.other.lost and not self.other.splice_due:
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It has taken what waited."""
         if self.connection.aborting:
             self.transport.abort()
+        elif self.other.splice_due:
+            self.connection.begin_splice(self.other)
         elif not self.other.lost:
             self.other.transport.resume_reading()
 
@@ -140,6 +151,8 @@ class Downstream(_Side):
         tap = connection.tap
         if tap is None:
             self.other.transport.write(data)
+            if len(data) >= BULK_READ:
+                connection.look_for_bulk(self)
             return
         try:
             out = tap.client(data)
@@ -150,6 +163,8 @@ class Downstream(_Side):
             self.other.transport.write(out)
         if tap.signal:
             connection.look_at_signal()
+        elif len(data) >= BULK_READ:
+            connection.look_for_bulk(self)
 
     def eof_received(self) -> bool:
         """It has finished sending; it may still receive."""
@@ -179,6 +194,8 @@ class Upstream(_Side):
         tap = connection.tap
         if tap is None:
             self.other.transport.write(data)
+            if len(data) >= BULK_READ:
+                connection.look_for_bulk(self)
             return
         try:
             out = tap.server(data)
@@ -190,6 +207,8 @@ class Upstream(_Side):
             self.other.transport.write(out)
         if tap.signal:
             connection.look_at_signal()
+        elif len(data) >= BULK_READ:
+            connection.look_for_bulk(self)
 
     def eof_received(self) -> bool:
         """It has finished sending; it may still receive."""
@@ -333,6 +352,10 @@ class Connection:
             await self._worker.loop.create_connection(lambda: self.upstream, sock=sock)
         except OSError:
             self._unreachable()
+        finally:
+            # libuv closes the descriptor. uvloop 0.23 tells the socket object so only when the transport closes after this
+            # point; if it was closed within connection_made, the object would close a descriptor that is another's by then.
+            sock.detach()
 
     def connected(self) -> None:
         """The upstream connection is there: let the bytes flow."""
@@ -435,6 +458,63 @@ class Connection:
         if not self.downstream.lost:
             self.downstream.transport.abort()  # without a reset, unless the client has gone on sending
 
+    # ---- large bodies
+
+    def look_for_bulk(self, side: _Side) -> None:
+        """Much has come at once: if much more will that nobody needs to see, let the kernel move it."""
+        tap = self.tap
+        size = UNBOUNDED if tap is None else tap.bulk(client=side is self.downstream)
+        other = side.other
+        if size < MIN_SPLICE or side.splice_due or other.lost or other.transport.is_closing():
+            return
+        if side.lost or side.transport.is_closing():
+            return
+        side.transport.pause_reading()
+        side.splice_due = size
+        other.transport.set_write_buffer_limits(high=0)
+        if not other.transport.get_write_buffer_size():
+            self.begin_splice(side)
+
+    def begin_splice(self, side: _Side) -> None:
+        """What was written before has gone: from here on the kernel moves the bytes."""
+        if side.splice is not None or side.lost:
+            return
+        source, destination = side.transport.get_extra_info("socket"), side.other.transport.get_extra_info("socket")
+        try:
+            side.splice = Splice(
+                self._worker.loop,
+                source.fileno(),
+                destination.fileno(),
+                side.splice_due,
+                partial(self._spliced, side),
+                partial(self._splice_ended, side),
+            )
+        except OSError:  # no descriptors left: the bytes go as before
+            self._splice_ended(side, End.COMPLETE)
+        else:
+            self._worker.counters["splices"] += 1
+
+    def _spliced(self, side: _Side, size: int) -> None:
+        tap = self.tap
+        if tap is not None:
+            tap.passed(size, client=side is self.downstream)
+            if tap.signal:
+                self.look_at_signal()
+
+    def _splice_ended(self, side: _Side, end: End) -> None:
+        side.splice = None
+        side.splice_due = 0
+        other = side.other
+        if end in {End.COMPLETE, End.SOURCE_EOF}:
+            if not other.lost and not other.transport.is_closing():
+                other.transport.set_write_buffer_limits(high=self._worker.config.buffer_size)
+            if not side.lost and not side.transport.is_closing():
+                side.transport.resume_reading()  # and sees the end of stream itself
+            return
+        gone = side if end is End.SOURCE_LOST else other
+        self.lost(gone, ConnectionResetError())
+        gone.transport.abort()
+
     # ---- ending
 
     def ended(self) -> None:
@@ -450,10 +530,16 @@ class Connection:
             pass
         elif exc is not None and not side.other.lost and not side.other.transport.is_closing():
             data = side.unread()
+            if side.splice is not None:
+                data = side.splice.rest() + data
             if data:
                 side.data_received(data)
             side.other.reset()
             self.aborting = True
+        for each in (self.downstream, self.upstream):
+            if each.splice is not None:
+                each.splice.close()
+                each.splice = None
         if side is self.downstream:
             self._close_tap("client_aborted")
             self._forget_socket()

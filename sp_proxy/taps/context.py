@@ -56,6 +56,10 @@ class Signal(IntEnum):
     """Strict reading: reset both ends; a message that has begun cannot be refused in any other way."""
     REJECTING = 6
     """Strict reading: refused, but earlier answers are still to come. Read no more from the client."""
+    HAND_OVER = 7
+    """The connection is the mitm worker's; the held bytes go with it."""
+    KEEP = 8
+    """It is not, or nobody can tell: the held bytes belong to another tap."""
 
 
 class Tap(Protocol):
@@ -75,6 +79,14 @@ class Tap(Protocol):
 
     def server(self, data: bytes) -> bytes:
         """Bytes came from upstream; the bytes to forward downstream now."""
+        ...
+
+    def bulk(self, *, client: bool) -> int:
+        """How many of the next bytes from the client (else from the server) may pass without being shown to the tap."""
+        ...
+
+    def passed(self, size: int, *, client: bool) -> None:
+        """So many of them have."""
         ...
 
     def timeout(self) -> bytes:

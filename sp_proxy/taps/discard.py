@@ -19,6 +19,13 @@ class Discard:
         """Nothing goes downstream."""
         return b""
 
+    def bulk(self, *, client: bool) -> int:  # noqa: ARG002
+        """Nothing passes."""
+        return 0
+
+    def passed(self, size: int, *, client: bool) -> None:
+        """Nothing passes."""
+
     def timeout(self) -> bytes:
         """Nothing is held."""
         return b""

@@ -17,3 +17,20 @@ class Http1Tap(RequestSide, ResponseSide):
     """One per connection. See ``context.Tap`` for the calls."""
 
     __slots__ = ()
+
+    def passed(self, size: int, *, client: bool) -> None:
+        """See ``Tap``."""
+        if client:
+            exchange = self._request
+            assert exchange is not None
+            exchange.request_size += size
+            self._client_left -= size
+            if not self._client_left:
+                self._request_ended(exchange)
+        else:
+            exchange = self._response
+            assert exchange is not None
+            exchange.response_size += size
+            self._server_left -= size
+            if not self._server_left:
+                self._response_ended(exchange, 0)

@@ -115,6 +115,18 @@ class Http1State:
         self._draining = True
         return b""
 
+    def bulk(self, *, client: bool) -> int:
+        """See ``Tap``. What is left of a body with a length, once enough of it was kept."""
+        if client:
+            exchange = self._request
+            if self._client_state == FIXED and exchange is not None and not exchange.wants_request:
+                return self._client_left
+        else:
+            exchange = self._response
+            if self._server_state == FIXED and exchange is not None and not exchange.wants_response:
+                return self._server_left
+        return 0
+
     def take_held(self) -> bytes:
         """See ``Tap``."""
         data = bytes(self._head[self._head_passed :])

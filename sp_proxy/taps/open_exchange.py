@@ -59,6 +59,16 @@ class OpenExchange(Struct, gc=False):
         if self.capture and (room := self.context.max_body_size - have) > 0:
             self.response_body = _extended(self.response_body, data[start : min(end, start + room)])
 
+    @property
+    def wants_request(self) -> bool:
+        """Whether more of the request body would be kept."""
+        return self.capture and self.request_size < self.context.max_body_size
+
+    @property
+    def wants_response(self) -> bool:
+        """Whether more of the response body would be kept."""
+        return self.capture and self.response_size < self.context.max_body_size
+
     def begin_response(self, first_byte_ns: int, status: int, fields: bytes, lower: bytes) -> None:
         """The head of the final response is there. ``lower``: its lower-cased fields with a leading CRLF."""
         self.status = status
