@@ -393,3 +393,18 @@ def test_a_second_sigterm_ends_at_once() -> None:
                 client.recv(1)
             assert worker.process.wait(10) == 0
         assert [record.error for record in worker.exchanges] == ["upstream_aborted"]
+
+
+def test_clients_that_go_at_once_do_not_close_what_is_not_theirs(capfd: pytest.CaptureFixture[str]) -> None:
+    """A descriptor that is closed twice is another connection's the second time."""
+    with listening() as listener, RunningWorker(listener.getsockname()) as worker:
+        for _ in range(40):
+            clients = [worker.connect() for _ in range(100)]
+            for client in clients:
+                End(client).reset()
+            listener.settimeout(0)
+            with contextlib.suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+        worker.wait(lambda: worker.gauges["connections_open"] == 0)
+    assert capfd.readouterr().err == ""
