@@ -1,5 +1,6 @@
 """Strategies for HTTP/1.x conversations, valid ones and broken ones, and ways to play them through a tap."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ BODIES = st.one_of(
 RESERVED = (b"x-sp-", b"x-service", b"x-current", b"host", b"upgrade", b"transfer", b"content-l", b"trace")
 
 EXTENSIONS = st.sampled_from([b"", b";a", b";a=1", b' ; a="b;c"', b";x=y;z"])
-CASES = st.sampled_from([bytes, bytes.lower, bytes.upper, bytes.title])
+CASES: st.SearchStrategy[Callable[[bytes], bytes]] = st.sampled_from([bytes, bytes.lower, bytes.upper, bytes.title])
 TRAILERS = st.sampled_from([b"", b"", b"Digest: x\r\n", b"Grpc-Status: 0\r\nGrpc-Message:\r\n"])
 
 
@@ -174,11 +175,20 @@ def conversations(draw: st.DrawFn, *, replaced: bool = True) -> list[Exchanged]:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from("cs"), st.sampled_from([1, 1, 2, 3, 5, 9, 20, 50, 200])),
+        st.tuples(st.sampled_from("cs"), st.sampled_from([1, 1, 2, 3, 5, 9, 20, 50, 200, -1, -1, -2, -3])),
         st.just(("t", 0)),
     ),
     max_size=60,
 )
+"""Who sends how many bytes; a negative number: up to so many bytes before the next empty line. ``t`` is a timeout."""
+
+
+def reach(data: bytes, at: int, size: int) -> int:
+    """Where a step ends that begins at ``at``."""
+    if size >= 0:
+        return min(at + size, len(data))
+    end = data.find(b"\r\n\r\n", at)
+    return max(at, end + 4 + size) if end >= 0 else len(data)
 
 
 def play(wire: Wire, conversation: list[Exchanged], steps: list[tuple[str, int]], *, timeouts: bool) -> Wire:
@@ -208,10 +218,10 @@ def play(wire: Wire, conversation: list[Exchanged], steps: list[tuple[str, int]]
     for what, size in [*steps, *rest]:
         if what == "t" and timeouts:
             wire.timeout()
-        elif what == "c" and (end := min(client_at + size, client_limit())) > client_at:
+        elif what == "c" and (end := min(reach(sent, client_at, size), client_limit())) > client_at:
             wire.client(sent[client_at:end])
             client_at = end
-        elif what == "s" and (end := min(server_at + size, server_limit())) > server_at:
+        elif what == "s" and (end := min(reach(answers, server_at, size), server_limit())) > server_at:
             wire.server(answers[server_at:end])
             server_at = end
     assert (client_at, server_at) == (len(sent), len(answers))

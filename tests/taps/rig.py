@@ -48,44 +48,44 @@ class Wire:
         )
         self.http1 = Http1Tap(self.context, ENDS)
         self.tap: Tap | None = self.http1
-        self.up = bytearray()
-        self.down = bytearray()
+        self._up = bytearray()
+        self._down = bytearray()
         self.ended: Signal | None = None
         """The signal with which the tap ended its work."""
 
     def client(self, *pieces: bytes) -> "Wire":
         for data in pieces:
             if self.tap is None:
-                self.up += data if self.ended is Signal.RAW else b""
+                self._up += data if self.ended is Signal.RAW else b""
             else:
-                self.up += self.tap.client(data)
+                self._up += self.tap.client(data)
                 self._look()
         return self
 
     def server(self, *pieces: bytes) -> "Wire":
         for data in pieces:
             if self.tap is None:
-                self.down += data if self.ended is Signal.RAW else b""
+                self._down += data if self.ended is Signal.RAW else b""
             else:
-                self.down += self.tap.server(data)
+                self._down += self.tap.server(data)
                 self._look()
         return self
 
     def timeout(self) -> "Wire":
         if self.tap is not None:
-            self.up += self.tap.timeout()
+            self._up += self.tap.timeout()
             self._look()
         return self
 
     def client_eof(self) -> "Wire":
         if self.tap is not None:
-            self.up += self.tap.client_eof()
+            self._up += self.tap.client_eof()
             self._look()
         return self
 
     def server_eof(self) -> "Wire":
         if self.tap is not None:
-            self.down += self.tap.server_eof()
+            self._down += self.tap.server_eof()
             self._look()
         return self
 
@@ -99,13 +99,28 @@ class Wire:
         assert tap is not None
         if tap.signal in {Signal.RAW, Signal.HTTP2}:
             self.ended = tap.signal
-            self.up += tap.take_held()
-            self.down += tap.take_kept()
+            self._up += tap.take_held()
+            self._down += tap.take_kept()
             self.tap = None
         elif tap.signal in {Signal.ANSWER, Signal.ABORT}:
             self.ended = tap.signal
-            self.down += tap.answer
+            self._down += tap.answer
             self.tap = None
+
+    @property
+    def up(self) -> bytes:
+        """What has been forwarded upstream."""
+        return bytes(self._up)
+
+    @property
+    def down(self) -> bytes:
+        """What has been forwarded downstream."""
+        return bytes(self._down)
+
+    def forget(self) -> None:
+        """Start to collect anew."""
+        self._up.clear()
+        self._down.clear()
 
     @property
     def reasons(self) -> set[str]:

@@ -87,7 +87,7 @@ def test_headers_that_the_contract_replaces_are_taken_away_wherever_they_stand()
     assert lines[4].startswith(b"tracestate: x-sp-traceparent=00-")
     assert lines[4].endswith(b",v=1")
     assert lines[5] == b"x-sp-num: 5"
-    assert wire.records[0].request_fields == bytes(wire.up).split(b"\r\n", 1)[1][:-2]
+    assert wire.records[0].request_fields == wire.up.split(b"\r\n", 1)[1][:-2]
 
 
 def test_nothing_is_added_for_an_ingress_gateway():
@@ -174,7 +174,7 @@ def test_an_answer_to_a_request_that_is_never_finished():
 def test_a_thousand_pipelined_requests_in_one_segment():
     requests = b"".join(head(b"Host: a", first=b"GET /%d HTTP/1.1" % index) for index in range(1000))
     wire = Wire().client(requests)
-    assert without_injected(bytes(wire.up)) == requests
+    assert without_injected(wire.up) == requests
     assert wire.up.count(INJECTED) == 1000
     wire.server(OK * 999)
     wire.server(*each_byte(OK))
@@ -189,7 +189,7 @@ def test_pipelined_requests_with_bodies():
     both = fixed + b"one" + chunked + b"3\r\ntwo\r\n0\r\n\r\n" + head(first=b"GET /3 HTTP/1.1")
     for pieces in ([both], each_byte(both)):
         wire = Wire().client(*pieces).server(OK * 3)
-        assert without_injected(bytes(wire.up)) == both
+        assert without_injected(wire.up) == both
         assert [(record.target, bytes(record.request_body)) for record in wire.records] == [
             (b"/1", b"one"),
             (b"/2", b"two"),
@@ -230,7 +230,7 @@ def test_empty_lines_before_a_request_pass_without_an_edit():
         data = lines + head(b"Host: a") + lines + head(b"Host: b")
         for pieces in ([data], each_byte(data)):
             wire = Wire().client(*pieces).server(OK * 2)
-            assert without_injected(bytes(wire.up)) == data
+            assert without_injected(wire.up) == data
             assert [record.authority for record in wire.records] == [b"a", b"b"]
 
 
@@ -318,7 +318,7 @@ def test_a_cr_at_the_end_of_a_segment(lines):
         wire.timeout()
         assert wire.up == data[: place + 1]
         wire.client(data[place + 1 :]).server(OK)
-        assert without_injected(bytes(wire.up)) == data
+        assert without_injected(wire.up) == data
         assert len(wire.records) == 1
         assert wire.http1.signal is Signal.NONE
 

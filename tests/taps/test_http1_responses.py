@@ -132,7 +132,7 @@ def test_a_huge_body_costs_constant_memory():
     piece = b"x" * 1_000_000
     for _ in range(200):
         wire.server(piece)
-        wire.down.clear()
+        wire.forget()
         exchange = wire.http1._open[0]
         assert len(exchange.response_body) == 65536
     assert wire.http1.held == 0
@@ -211,7 +211,7 @@ def test_connect_refused_goes_on_with_http():
     wire = answered(b"HTTP/1.1 407 No\r\ncontent-length: 2\r\n\r\nno", CONNECT)
     wire.client(GET).server(OK)
     assert [record.status for record in wire.records] == [407, 200]
-    assert without_injected(bytes(wire.up)) == CONNECT + GET
+    assert without_injected(wire.up) == CONNECT + GET
 
 
 def test_an_upgrade_makes_a_tunnel():
@@ -236,7 +236,7 @@ def test_an_upgrade_that_is_declined_goes_on_with_http():
         wire = answered(b"HTTP/1.1 103 Early\r\n\r\n" + OK, request)
         wire.client(GET).server(OK)
         assert [record.status for record in wire.records] == [200, 200]
-        assert without_injected(bytes(wire.up)) == request + GET
+        assert without_injected(wire.up) == request + GET
         assert wire.ended is None
 
 
@@ -262,7 +262,7 @@ def test_an_upgrade_that_is_answered_before_its_body_is_complete():
     request = UPGRADE.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\ncontent-length: 4\r\n\r\n")
     wire = Wire().client(request + b"ab").server(OK).client(b"cd" + GET).server(OK)
     assert [record.target for record in wire.records] == [b"/ws", b"/"]
-    assert without_injected(bytes(wire.up)) == request + b"abcd" + GET
+    assert without_injected(wire.up) == request + b"abcd" + GET
 
 
 def test_a_101_that_was_not_asked_for_is_not_believed():
@@ -297,7 +297,7 @@ def test_an_answer_that_ends_too_early_is_recorded_as_aborted(answer, request_by
     for error in ("client_aborted", "upstream_aborted", "upstream_unreachable"):
         wire = Wire().client(request_bytes).server(answer).close(error)
         assert [(record.status, record.error) for record in wire.records] == [(status, error)]
-        assert wire.http1.close(error) is None
+        wire.close(error)
         assert len(wire.records) == 1
 
 
