@@ -356,10 +356,6 @@ class Connection:
             # libuv closes the descriptor. uvloop 0.23 tells the socket object so only when the transport closes after this
             # point; if it was closed within connection_made, the object would close a descriptor that is another's by then.
             sock.detach()
-        finally:
-            # libuv closes the descriptor. uvloop 0.23 tells the socket object so only when the transport closes after this
-            # point; if it was closed within connection_made, the object would close a descriptor that is another's by then.
-            sock.detach()
 
     def connected(self) -> None:
         """The upstream connection is there: let the bytes flow."""
