@@ -103,6 +103,7 @@ class Demo:
         self._interrupts = interrupts
         self._counts: dict[str, Counts] = {}
         self._stored = 0
+        self._live = console.is_terminal and not console.is_dumb_terminal
         self._ending = False
 
     def run(self) -> int:
@@ -193,7 +194,7 @@ class Demo:
     @contextmanager
     def _display(self, stage: Stage) -> Iterator[Callable[[], None]]:
         """What is shown while traffic flows: a live table, or a line now and then where there is no terminal."""
-        if not self._console.is_terminal:
+        if not self._live:
             next_line = time.monotonic() + PLAIN_REFRESH_SECONDS
 
             def say_now_and_then() -> None:
@@ -221,7 +222,7 @@ class Demo:
         with suppress(Unanswered):
             if trace := stage.backend.widest_trace():
                 self._console.print(screen.trace_tree(trace))
-        if not self._console.is_terminal:
+        if not self._live:
             self._console.print(screen.counts_table(books))
         self._say(screen.totals(books))
         problems = books.disagreements()
