@@ -6,7 +6,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from sp_proxy.backend.model import Batch
 from sp_proxy.backend.spans import read_request
@@ -56,9 +56,9 @@ def exchange_span(
     session: str = "session-1",
     request_body: str | None = None,
     response_body: str | None = '{"ok":true}',
-    **more: Any,
+    more: dict[str, Any] | None = None,
 ) -> Span:
-    """A span as sp_proxy sends it (contract section 4)."""
+    """A span as sp_proxy sends it (contract section 4); ``more`` are attributes that are added or replaced."""
     made = Span(
         trace_id=trace or os.urandom(16),
         span_id=span or os.urandom(8),
@@ -69,7 +69,7 @@ def exchange_span(
         end_time_unix_nano=START + at * 1_000_000 + 12_000_000,
     )
     if status >= 500 or (status >= 400 and direction == "outbound"):
-        made.status.code = 2
+        made.status.code = Status.STATUS_CODE_ERROR
     values: dict[str, Any] = {
         "sp.span.type": "extract",
         "sp.service.name": service,
@@ -86,7 +86,7 @@ def exchange_span(
         "http.request.body.size": len(request_body or ""),
         "http.response.body.size": len(response_body or ""),
         "sp.ttfb_ms": 4.5,
-        **more,
+        **(more or {}),
     }
     if request_body is not None:
         values["http.request.body"] = request_body

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -20,6 +20,19 @@ def listener(host: str = "127.0.0.1") -> socket.socket:
     sock.bind((host, 0))
     sock.listen()
     return sock
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what another process or task brings about, and nothing tells of."""
+    with trio.fail_after(30):
+        while not await condition():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def stat(client: httpx.AsyncClient, name: str) -> int:
+    """One number of ``/api/stats``."""
+    value: int = (await client.get("/api/stats")).json()[name]
+    return value
 
 
 class Events:
@@ -50,14 +63,16 @@ class Events:
 @asynccontextmanager
 async def live(client: httpx.AsyncClient, query: str = "") -> AsyncIterator[Events]:
     """Listening, from when the block begins."""
-    before = (await client.get("/api/stats")).json()["live_subscribers"]
+    before = await stat(client, "live_subscribers")
     stream = await trio.open_tcp_stream(client.base_url.host, client.base_url.port or 0)
     async with stream:
         # HTTP/1.0: the body is then as it is, without chunks.
         await stream.send_all(f"GET /api/live{query} HTTP/1.0\r\nhost: localhost\r\n\r\n".encode())
-        with trio.fail_after(20):
-            while (await client.get("/api/stats")).json()["live_subscribers"] == before:
-                await trio.sleep(0.01)
+
+        async def listening():
+            return await stat(client, "live_subscribers") > before
+
+        await until(listening)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += await stream.receive_some(1)

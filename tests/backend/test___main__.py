@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -66,6 +67,6 @@ def test_a_wrong_start_is_one_line_without_secrets(line):
 
 
 def test_a_wrong_descriptor(capsys):
-    with open(os.devnull) as file:
+    with Path(os.devnull).open() as file:
         assert main(["--control-fd", str(file.fileno())]) == 2
     assert capsys.readouterr().err == "sp_proxy.backend: --control-fd is not an open socket\n"

@@ -1,3 +1,4 @@
+import httpx
 import pytest
 
 from sp_proxy.backend.app import build_app
@@ -97,8 +98,6 @@ class FailingStore:
 
 
 async def test_a_failing_store_is_503():
-    import httpx
-
     app = build_app(FailingStore(), Hub(), Guard(loopback=True), max_request_size=1 << 20)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

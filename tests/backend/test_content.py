@@ -1,6 +1,8 @@
+import contextlib
 import gzip
 import os
 import zlib
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -9,7 +11,12 @@ from hypothesis import strategies as st
 
 from sp_proxy.backend.content import CorruptError, TooLargeError, decoder_for
 
-ENCODERS = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstandard.compress, "": bytes}
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+    "": bytes,
+}
 LIMIT = 1 << 20
 
 
@@ -74,7 +81,5 @@ def test_zstd_with_a_giant_window_is_refused():
 
 @given(coding=st.sampled_from(["gzip", "deflate", "zstd"]), data=st.binary(max_size=200))
 def test_any_bytes_decode_or_are_corrupt(coding, data):
-    try:
+    with contextlib.suppress(CorruptError, TooLargeError):
         assert len(decode(coding, data)) <= LIMIT
-    except (CorruptError, TooLargeError):
-        pass

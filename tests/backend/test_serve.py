@@ -10,7 +10,7 @@ from sp_proxy.backend.model import BackendError
 from sp_proxy.backend.serve import bind, serve, url_of
 from sp_proxy.settings.model import Backend
 from tests.backend.requests import exchange_span, request_of
-from tests.backend.serving import backend, listener, live
+from tests.backend.serving import backend, listener, live, stat, until
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 
@@ -70,9 +70,11 @@ async def test_old_spans_go_by_themselves(monkeypatch):
         async with backend(retention="100ms") as client:
             body = request_of(exchange_span()).SerializeToString()
             assert (await client.post("/v1/traces", content=body, headers=PROTOBUF)).status_code == 200
-            with trio.fail_after(20):
-                while (await client.get("/api/stats")).json()["expired"] == 0:
-                    await trio.sleep(0.02)
+
+            async def expired():
+                return await stat(client, "expired") == 1
+
+            await until(expired)
             assert (await client.get("/api/exchanges")).json()["exchanges"] == []
     assert {"event": "spans_expired", "count": 1, "log_level": "info"} in logs
 
@@ -88,9 +90,11 @@ async def test_a_full_database_loses_its_oldest(monkeypatch, tmp_path):
         await send("/oldest", 100)
         for _ in range(10):
             await send("/new", 100)
-        with trio.fail_after(20):
-            while (stats := (await client.get("/api/stats")).json())["bytes"] > 1 << 20 or not stats["expired"]:
-                await trio.sleep(0.02)
+
+        async def within_the_limit():
+            return await stat(client, "expired") > 0 and await stat(client, "bytes") <= 1 << 20
+
+        await until(within_the_limit)
         assert (await client.get("/api/exchanges?path=/oldest")).json()["exchanges"] == []
         assert (await client.get("/api/exchanges?path=/new")).json()["exchanges"] != []
 

@@ -125,20 +125,20 @@ def test_indexed_texts_are_cut_and_the_attribute_is_not():
     "value, status", [("204", 204), (204, 204), (-1, 0), (1000, 0), ("٢٠٤", 0), (True, 0), ("x", 0)]
 )
 def test_statuses_of_every_type(value, status):
-    span = exchange_span(**{"http.response.status_code": value})
+    span = exchange_span(more={"http.response.status_code": value})
     stored = read_one(span)
     assert stored.exchange is not None
     assert stored.exchange.status == status
 
 
 def test_a_wrongly_typed_size_falls_back_to_what_was_captured():
-    stored = read_one(exchange_span(response_body="12345", **{"http.response.body.size": -3}))
+    stored = read_one(exchange_span(response_body="12345", more={"http.response.body.size": -3}))
     assert stored.exchange is not None
     assert stored.exchange.response_size == 5
 
 
 def test_a_body_as_bytes_is_base64():
-    assert read_one(exchange_span(response_body=None, **{"http.response.body": b"\xff"})).response_body == b"/w=="
+    assert read_one(exchange_span(response_body=None, more={"http.response.body": b"\xff"})).response_body == b"/w=="
 
 
 def test_the_last_of_a_repeated_attribute_stays():

@@ -21,7 +21,7 @@ FULL = ExchangeFilter("orders", "inbound", "GET", "h", "/x", 200, 299, "s", "ab"
 @pytest.mark.parametrize("wanted", [ExchangeFilter(), FULL, ExchangeFilter(service="x"), ExchangeFilter(session="x")])
 @pytest.mark.parametrize("before", ["", "5.5"])
 def test_no_list_query_sorts(connection, wanted, before):
-    plans = []
+    plans: list[str] = []
     connection.set_trace_callback(plans.append)
     read.exchanges(connection, wanted, before, 100)
     connection.set_trace_callback(None)

@@ -1,7 +1,6 @@
 import os
 import sqlite3
 from functools import partial
-from pathlib import Path
 
 import pytest
 import trio
@@ -11,6 +10,7 @@ from sp_proxy.backend.model import BackendError, ExchangeFilter, StoreError
 from sp_proxy.backend.sqlite import store as module
 from sp_proxy.backend.sqlite.store import open_store
 from tests.backend.requests import batch_of, exchange_span
+from tests.backend.serving import until
 
 EVERYTHING = ExchangeFilter()
 
@@ -40,12 +40,14 @@ async def test_waiting_batches_share_a_commit(tmp_path):
             commits += statement == "COMMIT"
 
         store._writer.set_trace_callback(count)
-        async with trio.open_nursery() as nursery:
-            async with store._write_lock:
-                for _ in range(30):
-                    nursery.start_soon(store.append, batch_of(exchange_span()))
-                while len(store._pending) < 30:
-                    await trio.sleep(0.001)
+        async with trio.open_nursery() as nursery, store._write_lock:
+            for _ in range(30):
+                nursery.start_soon(store.append, batch_of(exchange_span()))
+
+            async def all_wait():
+                return len(store._pending) == 30
+
+            await until(all_wait)
         assert (await store.stats()).spans == 30
         assert commits == 1
 
@@ -104,7 +106,20 @@ async def test_damage_met_on_the_way_starts_a_fresh_file(tmp_path):
         assert [exchange.path for exchange in page.exchanges] == ["/fresh"]
         assert (await store.stats()).databases_set_aside == 1
         assert [log["event"] for log in logs] == ["database_set_aside"]
-    assert Path(f"{path}.damaged-1").exists()
+    assert "db.damaged-1" in os.listdir(tmp_path)  # noqa: PTH208
+
+
+async def test_damage_met_while_writing_starts_a_fresh_file_too(tmp_path):
+    path = tmp_path / "db"
+    async with open_store(str(path)) as store:
+        await store.append(batch_of(*(exchange_span(response_body=os.urandom(200).hex()) for _ in range(500))))
+    async with open_store(str(path)) as store:
+        wreck(path)
+        store._writer.execute("PRAGMA shrink_memory")  # or it works on from its cache for a while
+        with pytest.raises(StoreError, match="cannot be written"):
+            await store.append(batch_of(exchange_span()))
+        assert (await store.append(batch_of(exchange_span()))).stored == 1
+        assert (await store.stats()).databases_set_aside == 1
 
 
 def wreck(path):
