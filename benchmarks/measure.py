@@ -107,9 +107,9 @@ def _bulk(instance: Instance, run: Callable[[], float]) -> Measured:
 
 
 def _idle(case: Case, instance: Instance) -> Measured:
-    count = transfers.possible_connections(case.connections)
+    possible = transfers.possible_connections(case.connections)
     before, worker_before = memory(instance.pids()), memory(instance.workers())
-    with transfers.idle_connections(instance.port, count, prefix=instance.prefix):
+    with transfers.idle_connections(instance.port, possible, prefix=instance.prefix) as count:
         lost = instance.settle()
         after, worker_after = memory(instance.pids()), memory(instance.workers())
     numbers: Numbers = {
@@ -125,7 +125,11 @@ def _idle(case: Case, instance: Instance) -> Measured:
             "worker_more_", Memory(worker_after.rss - worker_before.rss, worker_after.pss - worker_before.pss)
         )
     time.sleep(0.2)  # let the proxy see the ends before it is stopped
-    remark = f"{count:,} connections, by the limit of descriptors" if count < case.connections else ""
+    remark = ""
+    if count < possible:
+        remark = f"no more than {count:,} connections in {transfers.IDLE_SECONDS:g} s"
+    elif count < case.connections:
+        remark = f"{count:,} connections, by the hard limit of descriptors"
     return Measured(numbers, "; ".join(filter(None, (lost, remark))))
 
 

@@ -19,6 +19,7 @@ from typing import Self
 
 STOP_SECONDS = 5.0
 READY_SECONDS = 30.0
+LAST_WORDS = 200
 _CPUCLOCK_SCHED = 2
 _PORTS = (18_000, 31_000)
 """Below the range that outgoing connections take (from 32,768): load would otherwise take a port before its server."""
@@ -138,9 +139,9 @@ class Running:
             time.sleep(0.05)
 
     def last_words(self) -> str:
-        """The last line of its output."""
+        """The end of the last line of its output: there a traceback in a JSON log has its cause."""
         lines = self._log.read_text("utf-8", "replace").strip().splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
+        return lines[-1][-LAST_WORDS:] if lines else "it said nothing"
 
     def stop(self) -> None:
         """SIGTERM; SIGKILL for it and its descendants if that is not enough."""

@@ -11,8 +11,8 @@ from benchmarks.processes import BenchmarkError
 
 DEADLINE_SECONDS = 10.0
 """For one large body."""
-IDLE_DEADLINE_SECONDS = 90.0
-"""For opening all idle connections."""
+IDLE_SECONDS = 30.0
+"""For opening idle connections; the slowest proxies take 5 ms for one."""
 _PIECE = 1 << 20
 _SPARE_DESCRIPTORS = 256
 
@@ -58,8 +58,8 @@ def possible_connections(wanted: int) -> int:
 
 
 @contextlib.contextmanager
-def idle_connections(port: int, count: int, *, prefix: str = "") -> Iterator[None]:
-    """This many connections, each of which has had one answer."""
+def idle_connections(port: int, count: int, *, prefix: str = "") -> Iterator[int]:
+    """This many connections, each of which has had one answer; or as many as the time allows. Gives their number."""
     with contextlib.ExitStack() as stack:
         start = time.monotonic()
         for number in range(count):
@@ -70,9 +70,10 @@ def idle_connections(port: int, count: int, *, prefix: str = "") -> Iterator[Non
             left = _content_length(head) - len(rest)
             while left > 0 and (piece := sock.recv(left)):
                 left -= len(piece)
-            if time.monotonic() - start > IDLE_DEADLINE_SECONDS:
-                raise BenchmarkError(f"only {number + 1} connections in {IDLE_DEADLINE_SECONDS:g} s")
-        yield
+            if time.monotonic() - start > IDLE_SECONDS:
+                count = number + 1
+                break
+        yield count
 
 
 @contextlib.contextmanager
