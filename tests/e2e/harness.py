@@ -138,11 +138,20 @@ class Daemon:
     def wait_metric(self, name: str, accept: Callable[[float], bool], label: str = "") -> float:
         return eventually(lambda: total(self.metrics(), name, label), accept, f"{name} {label}")
 
+    def reported(self) -> Metrics:
+        """Metrics with what the workers have counted up to now: they report once a second."""
+        for _ in range(2):  # the first report may have been on its way when we asked
+            cpu = total(self.metrics(), "sp_proxy_worker_cpu_seconds")
+            self.wait_metric("sp_proxy_worker_cpu_seconds", lambda now, before=cpu: now != before)
+        return self.metrics()
+
     @property
     def workers(self) -> list[int]:
         """Process ids of its relay workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text("ascii").split()
-        return [int(pid) for pid in children if b"sp_proxy.relay" in Path("/proc", pid, "cmdline").read_bytes()]
+        # A child belongs to the thread that started it.
+        lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        children = [int(pid) for each in lists for pid in each.read_text("ascii").split()]
+        return [pid for pid in children if b"sp_proxy.relay" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def api(self, path: str, /, **parameters: str) -> Any:
         status, text = get(self.namespace, BACKEND_PORT, f"{path}?{urlencode(parameters)}")
@@ -162,12 +171,16 @@ class Daemon:
 
     def settled(self) -> Metrics:
         """Metrics when nothing waits. The delivery equation holds, and no record was lost."""
+        self.reported()
         metrics = eventually(self.metrics, _nothing_waits, "all records decided")
         captured = total(metrics, "sp_proxy_exchanges_captured_total")
         accepted = total(metrics, "sp_proxy_records_accepted_total")
-        lost = {name: count for name, count in metrics.items() if re.search(r"(dropped|rejected)_total", name) and count}
+        lost = {
+            name: count for name, count in metrics.items() if re.search(r"(dropped|rejected)_total", name) and count
+        }
         assert captured == accepted, (captured, accepted, lost)
         assert lost == {}
+        assert total(metrics, "sp_proxy_worker_tap_faults_total") == 0
         return metrics
 
     def stop(self, expected_errors: Collection[str] = ()) -> None:
@@ -188,8 +201,9 @@ class Daemon:
 
 def _nothing_waits(metrics: Metrics) -> bool:
     waiting = total(metrics, "sp_proxy_records_waiting")
-    # Workers report their totals once a second: until then their records may be ahead of them, or behind.
-    captured = total(metrics, "sp_proxy_worker_captured_total") - total(metrics, "sp_proxy_channel_records_dropped_total")
+    captured = total(metrics, "sp_proxy_worker_captured_total") - total(
+        metrics, "sp_proxy_channel_records_dropped_total"
+    )
     return waiting == 0 and captured == total(metrics, "sp_proxy_exchanges_captured_total")
 
 

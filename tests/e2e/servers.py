@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from tests.e2e.harness import APP_UID, TIMEOUT, eventually, get
 from tests.netns import Namespace
@@ -109,7 +110,7 @@ class SocketServer:
         self._threads: list[threading.Thread] = []
         self._acceptor = threading.Thread(target=self._accept)
 
-    def __enter__(self) -> "SocketServer":
+    def __enter__(self) -> Self:
         self._acceptor.start()
         return self
 

@@ -29,6 +29,10 @@ class Difference:
     refused_at_start: bool = False
     attributes: dict[str, str] | None = None
     """Span attributes as sp_proxy sends them, where the value is not the filter's."""
+    service_name: str = ""
+    """The name in the span and its resource, where it is not the filter's."""
+    replaced: tuple[str, ...] = ()
+    """Request headers that the filter adds beside the caller's, and sp_proxy in place of it."""
     new_identity: bool = False
     """Trace and parent ids are not the filter's, nor are the headers made of them."""
 
@@ -48,8 +52,8 @@ DIFFERENCES: dict[str, Difference] = {
         "values joined with `, `",
         attributes={"http.request.header.x-dup": "1, 2", "http.response.header.x-r": "1, 2"},
     ),
-    "sp-num-garbage": Difference("a second `x-sp-num` is added", "the header is replaced"),
-    "sp-num-present": Difference("a second `x-sp-num` is added", "the header is replaced"),
+    "sp-num-garbage": Difference("a second `x-sp-num` is added", "the header is replaced", replaced=("x-sp-num",)),
+    "sp-num-present": Difference("a second `x-sp-num` is added", "the header is replaced", replaced=("x-sp-num",)),
     "response-traceparent": Difference(
         "adds a second `traceparent` to the response", "the same (clients may rely on it)"
     ),
@@ -61,7 +65,9 @@ DIFFERENCES: dict[str, Difference] = {
     "traceparent-only": Difference(
         "starts a new trace (the header is never read)", "continues the caller's trace", new_identity=True
     ),
-    "service-name-header": Difference("trusts the request's header", "own name wins, the header is the last resort"),
+    "service-name-header": Difference(
+        "trusts the request's header", "own name wins, the header is the last resort", service_name="default-service"
+    ),
     "service-name-config": Difference(
         "forwards the caller's `x-sp-service-name`", "replaces it by its own name (contract section 3)"
     ),
