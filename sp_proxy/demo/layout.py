@@ -120,6 +120,7 @@ def _settings(name: str, backend_port: int, listen: dict[str, Any], admin: int, 
         "listen": listen,
         "admin": {"listen": f"{LOOPBACK}:{admin}"},
         "batch": {"flush_timeout": "200ms"},  # a person is looking
+        "spool": {"mode": "off"},  # nothing of a demo is left behind, nor found by the next one
         "shutdown": {"grace_period": "2s", "flush_timeout": "2s"},
         "log": {"level": "warning", "format": "json"},
         **others,

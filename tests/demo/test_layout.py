@@ -29,6 +29,7 @@ def test_every_daemon_would_start(plan, tmp_path):
         loaded = load(file, {}, {})
         assert loaded.warnings == []
         assert loaded.settings.service_name == member.name
+        assert loaded.settings.spool.mode == "off"
         assert (loaded.settings.admin.listen.host, loaded.settings.admin.listen.port) == member.admin
 
 
