@@ -2,10 +2,11 @@
 # ARGS are handed on: make test ARGS='tests/core -x', make demo ARGS=--once
 
 ARGS ?=
+FUZZ_SECONDS ?= 60
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install packages test lint format lock upgrade demo bench clean
+.PHONY: help install packages test lint format lock upgrade demo bench fuzz clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +42,10 @@ demo: packages install ## Run the demo: three services, real redirect rules wher
 
 bench: packages install ## Run the benchmarks beside Envoy, mitmproxy and proxy.py (20 minutes)
 	.venv/bin/python -m benchmarks.run $(ARGS)
+
+fuzz: install ## Fuzz the HTTP/1 tap for FUZZ_SECONDS (60); what breaks a rule goes to artifacts/
+	@mkdir -p artifacts .cache/fuzz/http1
+	.venv/bin/python -m fuzz.http1_tap -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=artifacts/ .cache/fuzz/http1 fuzz/corpus/http1
 
 clean: ## Remove what was installed, built and cached here
 	rm -rf .venv .tools .python .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist artifacts

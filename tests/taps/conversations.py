@@ -175,17 +175,17 @@ def conversations(draw: st.DrawFn, *, replaced: bool = True) -> list[Exchanged]:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from("cs"), st.sampled_from([1, 1, 2, 3, 5, 9, 20, 50, 200, -1, -1, -2, -3])),
+        st.tuples(st.sampled_from("cs"), st.sampled_from([1, 1, 2, 3, 9, 20, 50, 200, 0, 0, 0, -1, -1, -2, -3])),
         st.just(("t", 0)),
     ),
     max_size=60,
 )
-"""Who sends how many bytes; a negative number: up to so many bytes before the next empty line. ``t`` is a timeout."""
+"""Who sends how many bytes; 0: up to the end of the next head; a negative number: so many bytes less. ``t`` is a timeout."""
 
 
 def reach(data: bytes, at: int, size: int) -> int:
     """Where a step ends that begins at ``at``."""
-    if size >= 0:
+    if size > 0:
         return min(at + size, len(data))
     end = data.find(b"\r\n\r\n", at)
     return max(at, end + 4 + size) if end >= 0 else len(data)

@@ -344,3 +344,44 @@ def test_an_answer_of_a_hundred_thousand_one_byte_chunks():
     wire = Wire().client(GET).server(answer)
     assert wire.down == answer
     assert [record.response_body_size for record in wire.records] == [100_000]
+
+
+# ---- draining, and bytes that pass beside the tap
+
+
+def test_a_drain_tells_the_client_once_nothing_else_is_open():
+    wire = Wire().client(GET * 2)
+    assert wire.http1.drain(patient=True) == b""
+    wire.server(*each_byte(OK + OK))
+    assert wire.down == OK + OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    assert [record.response_fields for record in wire.records] == [b"content-length: 2\r\n"] * 2
+
+
+def test_a_drain_in_the_middle_of_a_head():
+    for place in range(1, len(OK)):
+        wire = Wire().client(GET).server(OK[:place])
+        wire.http1.drain(patient=True)
+        wire.server(OK[place:])
+        assert wire.down.replace(b"connection: close\r\n", b"") == OK
+        assert (b"connection: close" in wire.down) == (place < OK.index(b"\r\n\r\n") + 3)
+
+
+def test_the_rest_of_a_large_body_may_pass_beside_the_tap():
+    request = b"POST / HTTP/1.1\r\ncontent-length: 100\r\n\r\n"
+    wire = Wire(max_body_size=4).client(request + b"12")
+    assert wire.http1.bulk(client=True) == 0
+    wire.client(b"34")
+    assert wire.http1.bulk(client=True) == 96
+    assert wire.http1.bulk(client=False) == 0
+    wire.http1.passed(95, client=True)
+    wire.http1.passed(1, client=True)
+    assert wire.http1.bulk(client=True) == 0
+    wire.server(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n12345")
+    assert wire.http1.bulk(client=False) == 45
+    wire.http1.passed(45, client=False)
+    assert [
+        (bytes(record.request_body), record.request_body_size, record.response_body_size) for record in wire.records
+    ] == [(b"1234", 100, 50)]
+    assert wire.http1.idle
+    wire.client(GET).server(OK)
+    assert len(wire.records) == 2
