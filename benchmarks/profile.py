@@ -21,7 +21,7 @@ from benchmarks import load
 from benchmarks.cases import CASES, Case, Kind
 from benchmarks.fleet import Fleet
 from benchmarks.origin import ports, start_nginx
-from benchmarks.processes import BenchmarkError, cpu_seconds
+from benchmarks.processes import BenchmarkError, cpu_seconds, system_part
 from benchmarks.proxies import PROXIES
 
 RATE = 400
@@ -35,6 +35,17 @@ class Share:
     function: str
     own: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Of one process, while it was sampled."""
+
+    shares: list[Share]
+    cpu_us: float
+    """CPU time a request, and the part of it that the kernel took, from 0 to 1."""
+    system_part: float
+    rate: float
 
 
 def shares(folded: Iterable[str]) -> list[Share]:
@@ -56,9 +67,10 @@ def shares(folded: Iterable[str]) -> list[Share]:
 
 
 def _function(frame: str) -> str:
-    """``data_received (relay/connection.py:150)`` → ``data_received (relay/connection.py)``."""
-    name = re.sub(r":\d+\)$", ")", frame)
-    return re.sub(r"\((?:.*/)?((?:[^/]+/)?[^/]+)\)$", r"(\1)", name)
+    """``data_received (sp_proxy/relay/connection.py:150)`` → ``data_received (relay/connection.py)``."""
+    name, _, place = frame.partition(" (")
+    path = re.sub(r"(:\d+)?\)$", "", place)
+    return f"{name} ({'/'.join(path.split('/')[-2:])})" if path else name
 
 
 def _sample(pid: int, seconds: float, native: bool, output: Path) -> "subprocess.Popen[str]":
@@ -86,8 +98,8 @@ def _load(case: Case, port: int, seconds: float, directory: Path, bodies: Path) 
     )
 
 
-def profile(case: Case, *, exporter: bool, seconds: float, native: bool) -> tuple[list[Share], float, float]:
-    """Shares, CPU µs a request of the sampled process, and requests a second. Raises BenchmarkError."""
+def profile(case: Case, *, exporter: bool, seconds: float, native: bool) -> Profile:
+    """Raises BenchmarkError."""
     proxy = PROXIES["sp-exported" if exporter else "sp-handed"]
     with tempfile.TemporaryDirectory(prefix="sp-proxy-profile-") as name:
         directory = Path(name)
@@ -103,10 +115,11 @@ def profile(case: Case, *, exporter: bool, seconds: float, native: bool) -> tupl
             output = directory / "folded"
             sampler = _sample(pid, seconds, native, output)
             try:
-                start = cpu_seconds(pid)
+                start, read_system = cpu_seconds(pid), system_part(pid)
                 result = _load(case, instance.port, seconds, directory, origin.bodies)
                 instance.settle()
                 cpu = cpu_seconds(pid) - start
+                system = read_system()
                 said, _ = sampler.communicate(timeout=seconds + 30)
             finally:
                 if sampler.poll() is None:
@@ -115,7 +128,7 @@ def profile(case: Case, *, exporter: bool, seconds: float, native: bool) -> tupl
             if not output.exists():
                 raise BenchmarkError(f"py-spy: {' '.join(said.split())[-300:]}")
             found = shares(output.read_text().splitlines())
-            return found, cpu * 1e6 / result.requests, result.requests / result.seconds
+            return Profile(found, cpu * 1e6 / result.requests, system, result.requests / result.seconds)
 
 
 def _report(found: Sequence[Share], cpu_us: float, top: int) -> None:
@@ -140,17 +153,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     case = CASES[chosen.case]
     try:
-        found, cpu_us, rate = profile(
-            case, exporter=chosen.process == "exporter", seconds=chosen.seconds, native=chosen.native
-        )
+        found = profile(case, exporter=chosen.process == "exporter", seconds=chosen.seconds, native=chosen.native)
     except BenchmarkError as error:
         print(f"profile: {error}", file=sys.stderr)
         return 1
-    if not found:
+    if not found.shares:
         print("profile: no samples", file=sys.stderr)
         return 1
-    print(f"{case.title}, {chosen.process}: {cpu_us:.1f} CPU µs a request, {rate:,.0f} requests/s, sampled {RATE} Hz")
-    _report(found, cpu_us, chosen.top)
+    print(
+        f"{case.title}, {chosen.process}: {found.cpu_us:.1f} CPU µs a request ({found.system_part:.0%} in the kernel), "
+        f"{found.rate:,.0f} requests/s"
+    )
+    _report(found.shares, found.cpu_us, chosen.top)
     return 0
 
 

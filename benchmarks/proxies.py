@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,6 +17,7 @@ from benchmarks.origin import Origin, accepts
 from benchmarks.processes import BenchmarkError, Running, free_port
 
 ROOT = Path(__file__).parent.parent
+DETECTORS = ("payment_card", "bearer_token", "jwt", "aws_key", "email")
 SETTLE_SECONDS = 60.0
 """What the exporter may need for the records of one run."""
 
@@ -96,9 +98,9 @@ def _direct(_: Proxy, setup: Setup) -> Instance:
     return Instance(setup.upstream)
 
 
-def _sp_proxy(capture: bool, handed: bool, proxy: Proxy, setup: Setup) -> Instance:
+def _sp_proxy(proxy: Proxy, setup: Setup, *, handed: bool = False, **settings: Any) -> Instance:
     port, admin = free_port(), free_port()
-    settings = {
+    settings |= {
         "service_name": "orders",
         "sp_backend_url": f"http://127.0.0.1:{setup.origin.otlp}",
         "listen": {
@@ -106,7 +108,6 @@ def _sp_proxy(capture: bool, handed: bool, proxy: Proxy, setup: Setup) -> Instan
             "outbound": "off",
             "forward": [{"listen": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{setup.upstream}"}],
         },
-        "capture": {"enabled": capture},
         "relay": {"workers": setup.workers},
         "admin": {"listen": f"127.0.0.1:{admin}"},
         "shutdown": {"grace_period": "1s", "flush_timeout": "1s"},
@@ -166,9 +167,14 @@ PROXIES = {
     proxy.name: proxy
     for proxy in (
         Proxy("direct", "direct, no proxy", _direct, measured=False),
-        Proxy("sp-off", "sp_proxy, capture off", partial(_sp_proxy, False, False)),
-        Proxy("sp-handed", "sp_proxy, capture on, records handed over", partial(_sp_proxy, True, True)),
-        Proxy("sp-exported", "sp_proxy, capture on, everything exported", partial(_sp_proxy, True, False)),
+        Proxy("sp-off", "sp_proxy, capture off", partial(_sp_proxy, capture={"enabled": False})),
+        Proxy("sp-handed", "sp_proxy, records handed over", partial(_sp_proxy, handed=True)),
+        Proxy("sp-exported", "sp_proxy, everything exported", _sp_proxy),
+        Proxy(
+            "sp-undetected",
+            "sp_proxy, everything exported, no redaction detectors",
+            partial(_sp_proxy, redaction={"detectors": dict.fromkeys(DETECTORS, "off")}),
+        ),
         Proxy("envoy", "Envoy", partial(_envoy, False)),
         Proxy("envoy-traced", "Envoy, Lua headers, OpenTelemetry tracer", partial(_envoy, True)),
         Proxy("mitmdump", "mitmdump", _mitmdump, many_workers=False),

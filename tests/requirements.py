@@ -19,6 +19,7 @@ PACKAGES = {
     "runuser": "util-linux",
     "curl": "curl",
     "tshark": "tshark",
+    "h2load": "nghttp2-client",
 }
 """The Debian package of a tool, where it has another name or is not obvious."""
 
