@@ -32,8 +32,7 @@ def curl(namespace: Namespace, method: str, url: str, headers: Mapping[str, str]
         *("--dump-header", "/dev/stderr", *shape, *fields, *sent, url),
     )
     status_line, *lines = done.stderr.strip().splitlines()
-    pairs = (line.split(":", 1) for line in lines if line)
-    received = {name.lower(): value.strip() for name, value in pairs}
+    received = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
     return Answer(int(status_line.split()[1]), received, "" if method == "HEAD" else done.stdout)
 
 

@@ -15,6 +15,9 @@ DETECT_TIMEOUT = 4.0
 """Far above what any test here takes: whoever waits for it is seen."""
 
 
+Pair = tuple[Namespace, Namespace]
+
+
 @dataclass
 class Site:
     """The pod, whose default route leads outside. Each test says which redirect rules it needs."""
@@ -41,7 +44,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[tuple[Namespace, Namespace]]:
+def pair() -> Iterator[Pair]:
     """A pod and its outside, linked, nothing in them."""
     require_daemon("nginx", "curl", "nft", "iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy")
     with Namespace("pod") as pod, Namespace("outside") as outside:
@@ -51,7 +54,7 @@ def pair() -> Iterator[tuple[Namespace, Namespace]]:
 
 
 @pytest.fixture(scope="module")
-def site(pair: tuple[Namespace, Namespace]) -> Iterator[Site]:
+def site(pair: Pair) -> Iterator[Site]:
     """Servers on both sides, and the daemon in the pod."""
     with home() as directory, ExitStack() as stack:
         for name, namespace in zip(("pod", "outside"), pair, strict=True):
