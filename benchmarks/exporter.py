@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
+from typing import Literal
 
 import msgspec
 import trio
@@ -26,7 +27,7 @@ from sp_proxy.channel.frames import FrameReader, Records, frame
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.core.spans import SpanEncoder
 from sp_proxy.exporter.body import decode_body
-from sp_proxy.exporter.encode import Encoder
+from sp_proxy.exporter.encode import Encoder, Form
 from sp_proxy.exporter.pipeline import Exporter
 from sp_proxy.exporter.stats import ExporterStats
 from sp_proxy.settings.model import SettingsModel
@@ -96,9 +97,8 @@ def _stages(exchanges: list[Exchange], frames: bytes) -> None:
             while reader.next() is not None:
                 pass
 
-    def encode(compression: object) -> None:
-        assert compression in {"gzip", "none"}
-        encoder = Encoder(SpanEncoder(decode_body).encode_span, {}, compression=compression)
+    def encode(compression: Literal["gzip", "none"]) -> None:
+        encoder = Encoder(SpanEncoder(decode_body).encode_span, [Form({}, compression)])
         for start in range(0, len(exchanges), 512):
             encoder.encode(exchanges[start : start + 512])
 
@@ -109,7 +109,7 @@ def _stages(exchanges: list[Exchange], frames: bytes) -> None:
 
 async def _export(url: str, frames: bytes, count: int) -> tuple[ExporterStats, float, float]:
     """The books, CPU seconds and seconds of one run."""
-    exporter = Exporter(SettingsModel(sp_backend_url=url))
+    exporter = Exporter(SettingsModel.model_validate({"sp_backend_url": url, "spool": {"mode": "off"}}))
     feeder_cpu = 0.0
 
     def feed(sock: socket.socket) -> None:

@@ -21,6 +21,8 @@ class DaemonView:
     """Why traffic must not be sent here; empty when it may."""
     failing_open: Callable[[], bool]
     registry: CollectorRegistry
+    status: Callable[[], dict[str, Any]]
+    """The delivery equation with its numbers; plain data for JSON."""
     settings: Callable[[], dict[str, Any]]
     """Settings in force, secrets masked, and where each came from; plain data for JSON."""
     drain: Callable[[str], None]
@@ -42,6 +44,9 @@ def build_app(view: DaemonView) -> Starlette:
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(view.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
+    async def status(_request: Request) -> Response:
+        return JSONResponse(view.status())
+
     async def config(_request: Request) -> Response:
         return JSONResponse(view.settings())
 
@@ -57,6 +62,7 @@ def build_app(view: DaemonView) -> Starlette:
             Route("/healthz/live", live),
             Route("/healthz/ready", ready),
             Route("/metrics", metrics),
+            Route("/status", status),
             Route("/config", config),
             Route("/drain", drain, methods=["POST"]),
         ]

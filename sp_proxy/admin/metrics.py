@@ -1,8 +1,10 @@
 """Metrics in Prometheus' words, from snapshots: nothing is counted here, so nothing can disagree with the daemon.
 
-The delivery equation can be checked from outside, at any scrape::
+The delivery equation can be checked from outside, at any scrape, for each exporter::
 
-    exchanges_captured = records_accepted + records_rejected + records_waiting + records_dropped
+    exchanges_captured + records_recovered
+        = records_accepted + records_rejected + records_waiting + records_dropped + what all exporters share
+          (records_shed, records_waiting_batch)
 
 Workers' totals carry a ``worker`` label and never decrease when a worker restarts.
 """
@@ -16,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sp_proxy import __version__
+from sp_proxy.admin.destination_metrics import destination_metrics
 from sp_proxy.exporter.stats import ExporterStats, WorkerStats
 
 
@@ -50,6 +53,7 @@ class DaemonCollector(Collector):
         supervisor, exporter = self._read()
         yield from _supervisor(supervisor)
         yield from _delivery(exporter)
+        yield from destination_metrics(exporter.destinations)
         yield from _workers(exporter.workers)
 
 
@@ -101,17 +105,10 @@ def _supervisor(stats: SupervisorStats) -> Iterator[Metric]:
 
 def _delivery(stats: ExporterStats) -> Iterator[Metric]:
     yield _counter("exchanges_captured", "Records that the exporter received from the workers.", stats.captured)
-    yield _counter("records_accepted", "Records that the backend accepted.", stats.accepted)
-    yield _counter("records_rejected", "Records that the backend rejected in a partial success.", stats.rejected)
-    yield _by_label("records_dropped", "Records lost in the exporter, by reason.", "reason", stats.dropped)
-    waiting = GaugeMetricFamily("sp_proxy_records_waiting", "Records not decided yet, by stage.", labels=["stage"])
-    waiting.add_metric(["batch"], stats.waiting_batch)
-    waiting.add_metric(["queue"], stats.waiting_queue)
-    waiting.add_metric(["upload"], stats.in_flight)
-    yield waiting
-    yield _gauge(
-        "queue_size_bytes", "Encoded payloads in the sending queue, those being sent included.", stats.queue_bytes
-    )
+    yield _by_label("records_shed", "Records lost before there was a payload, by reason.", "reason", stats.shed)
+    yield _gauge("records_waiting_batch", "Records in the batcher, or being encoded.", stats.waiting_batch)
+    yield _gauge("memory_held_bytes", "Captured content and payloads that the exporter holds.", stats.held_bytes)
+    yield _gauge("delivery_balanced", "1 while every record is in exactly one counter.", stats.balanced)
     yield _by_label(
         "channel_records_dropped",
         "Records lost in the workers before they reached the exporter, by reason.",
@@ -119,19 +116,6 @@ def _delivery(stats: ExporterStats) -> Iterator[Metric]:
         stats.channel_dropped,
     )
     yield _counter("channel_errors", "Channels closed because their stream was unreadable.", stats.channel_errors)
-    uploads = CounterMetricFamily(
-        "sp_proxy_uploads", "Upload attempts, by what they led to.", labels=["outcome", "reason"]
-    )
-    for key, count in sorted(stats.uploads.items()):
-        outcome, _, reason = key.partition(":")
-        uploads.add_metric([outcome, reason], count)
-    yield uploads
-    yield _counter("upload_sent_bytes", "Body bytes of attempts that the backend accepted.", stats.bytes_sent)
-    yield _counter("upload_answers_unreadable", "Accepting answers with an unreadable body.", stats.unreadable_answers)
-    if stats.last_success_unix is not None:
-        yield _gauge(
-            "upload_last_success_timestamp_seconds", "When a batch was last accepted.", stats.last_success_unix
-        )
 
 
 def _workers(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:

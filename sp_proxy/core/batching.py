@@ -62,6 +62,11 @@ class Batcher:
         return len(self._exchanges)
 
     @property
+    def size(self) -> int:
+        """Bytes of captured content in the open batch."""
+        return self._size
+
+    @property
     def deadline(self) -> float | None:
         """When ``expire`` will close the open batch; None while it is empty."""
         return self._oldest + self._limits.flush_timeout if self._exchanges else None

@@ -22,6 +22,12 @@ class BatchStage:
         self._opened = trio.lowlevel.ParkingLot()
         self._send, self._receive = trio.open_memory_channel[Batch](HANDOVER_BATCHES)
         self._closed_records = 0
+        self._closed_size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of captured content in these records."""
+        return self._batcher.size + self._closed_size
 
     @property
     def records(self) -> int:
@@ -58,17 +64,19 @@ class BatchStage:
     def settle(self, batch: Batch) -> None:
         """Its records are in the queue or counted as lost: forget them."""
         self._closed_records -= len(batch.exchanges)
+        self._closed_size -= batch.size
 
     def discard(self) -> int:
         """Forget everything, at the very end. Records that were held."""
         records = self.records
         self._batcher.flush()
-        self._closed_records = 0
+        self._closed_records = self._closed_size = 0
         self._send.close()
         self._receive.close()
         return records
 
     async def _hand_over(self, closed: list[Batch]) -> None:
         self._closed_records += sum(len(batch.exchanges) for batch in closed)
+        self._closed_size += sum(batch.size for batch in closed)
         for batch in closed:
             await self._send.send(batch)

@@ -1,20 +1,45 @@
 """Delivery to one destination: payloads leave its queue, are attempted until they are decided, and are accounted for.
 
-N tasks, each with one leased payload at a time; a payload that must wait keeps its task, so a backend that is down is
-asked by N tasks and no more. A ``Retry-After`` holds all of them back. Whatever happens to a payload, the task goes on.
+N tasks, each with one leased payload at a time; a payload that must wait keeps its task. How many of them may upload at
+the same moment adapts to the destination, a ``Retry-After`` holds all of them back, and a destination that keeps failing
+is asked by one probe only. Whatever happens to a payload, the task goes on.
+
+What cannot be delivered now goes back to a queue that keeps it on disk, and is lost only by one that does not.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import trio
+from msgspec import Struct
 
+from sp_proxy.core.breaker import Breaker, BreakerPolicy
+from sp_proxy.core.concurrency import ConcurrencyLimit
 from sp_proxy.core.retry import Backoff, RetryPolicy
 from sp_proxy.exporter.encode import Payload
-from sp_proxy.exporter.outcome import Accepted, Permanent, Retryable
-from sp_proxy.exporter.queue import SendingQueue
+from sp_proxy.exporter.outcome import Accepted, Permanent, Retryable, TooLarge
+from sp_proxy.exporter.queue import Lease, SendingQueue
 from sp_proxy.exporter.sparing_log import SparingLog
+from sp_proxy.exporter.split import first_trace_id, split
 from sp_proxy.exporter.stats import DropReason, Ledger
 from sp_proxy.exporter.upload import Send
+
+OVERLOAD = frozenset({"http_429", "http_503", "timeout", "read_timeout", "write_timeout"})
+"""Reasons that tell of too many uploads; a refused connection tells nothing about their number."""
+SIZE_MEMORY_SECONDS = 600.0
+"""So long what is as large as something that was too large is split before it is sent."""
+
+GiveBack = Literal["later", "park"]
+"""Not decided: to be tried again in this life, or in another one."""
+
+
+class Verdict(Struct, frozen=True):
+    """Where records ended."""
+
+    decided: Accepted | DropReason
+    records: int
+    size: int = 0
+    """Bytes that were accepted."""
 
 
 class Delivery:
@@ -30,8 +55,9 @@ class Delivery:
         concurrency: int,
         clock: Callable[[], float],
         randomness: Callable[[], float],
+        name: str = "",
     ) -> None:
-        """``clock`` tells unix time, ``randomness`` is uniform in 0 to 1."""
+        """``clock`` tells unix time, ``randomness`` is uniform in 0 to 1; ``name`` is for the log."""
         self._queue = queue
         self._destination = destination
         self._policy = policy
@@ -39,10 +65,21 @@ class Delivery:
         self._concurrency = concurrency
         self._clock = clock
         self._randomness = randomness
+        self._limit = ConcurrencyLimit(concurrency)
+        self._slots = trio.CapacityLimiter(self._limit.value)
+        self.breaker = Breaker(BreakerPolicy(policy.initial_interval, policy.max_interval))
         self._not_before = float("-inf")
-        self._draining = trio.Event()
+        self._too_large = 0
+        self._too_large_until = float("-inf")
+        self._waits = trio.lowlevel.ParkingLot()
+        self._draining = False
         self._drain_deadline = float("inf")
-        self._log = SparingLog()
+        self._log = SparingLog(exporter=name) if name else SparingLog()
+
+    @property
+    def concurrency(self) -> int:
+        """Uploads that may run side by side now."""
+        return self._limit.value
 
     async def run(self) -> None:
         """Deliver until cancelled. A payload in the hands of a cancelled task stays leased."""
@@ -52,73 +89,156 @@ class Delivery:
 
     def drain(self, deadline: float) -> None:
         """From now on, waits are cut to what is left until the deadline (trio's clock): those that wait try once more
-        at once, and what would have to wait beyond the deadline is dropped, in favour of what was never tried.
+        at once, and what would have to wait beyond the deadline is left, in favour of what was never tried.
         """
         self._drain_deadline = deadline
-        self._draining.set()
+        self._draining = True
+        self._waits.unpark_all()
 
     async def _task(self) -> None:
         while True:
             lease = await self._queue.lease()
-            payload = lease.payload
-            decided: Accepted | DropReason
             try:
-                decided = await self._deliver(payload)
+                end = await self._deliver(lease)
             except Exception as error:  # noqa: BLE001 (only a fault of our own: it costs this payload, not the daemon)
-                self._log.fault("upload_failed", error, records_dropped=payload.records)
-                decided = "internal_error"
-            self._queue.ack(lease)
-            if isinstance(decided, Accepted):
-                self._ledger.accept(decided, payload.records, len(payload.body), self._clock())
+                self._log.fault("upload_failed", error, records_dropped=lease.payload.records)
+                end = [Verdict("internal_error", lease.payload.records)]
+            if end == "later":
+                self._queue.release(lease, later=True)
+            elif end == "park":
+                self._queue.park(lease)
+                self._queue.leave_disk()  # no use in reading it all now
+                self._ledger.settle()
             else:
-                self._ledger.drop(decided, payload.records)
+                self._queue.ack(lease)
+                self._count(end)
 
-    async def _deliver(self, payload: Payload) -> Accepted | DropReason:
-        """Attempt until decided: delivered, or why it is lost."""
+    def _count(self, verdicts: list[Verdict]) -> None:
+        for verdict in verdicts:
+            if isinstance(verdict.decided, Accepted):
+                self._ledger.accept(verdict.decided, verdict.records, verdict.size, self._clock())
+            else:
+                self._ledger.drop(verdict.decided, verdict.records)
+
+    async def _deliver(self, lease: Lease) -> list[Verdict] | GiveBack:
+        """Attempt until all of it is decided, in parts if it is too large. What is given back is given back whole: the
+        parts of it that were accepted will be sent again.
+        """
+        parts = [lease.payload]
+        verdicts: list[Verdict] = []
+        while parts:
+            part = parts.pop()
+            end = TooLarge() if self._was_too_large(part) else await self._attempt(part, lease)
+            match end:
+                case "later" | "park":
+                    return end
+                case TooLarge():
+                    halves = await trio.to_thread.run_sync(split, part) if part.records > 1 else None
+                    if halves is not None:
+                        parts += reversed(halves)
+                    else:
+                        self._log.warning("record_too_large", detail=end.detail, size_bytes=part.raw_size)
+                        verdicts.append(Verdict("too_large", part.records))
+                case Verdict():
+                    verdicts.append(end)
+        return verdicts
+
+    def _was_too_large(self, payload: Payload) -> bool:
+        known = trio.current_time() < self._too_large_until
+        return known and payload.records > 1 and payload.raw_size >= self._too_large
+
+    async def _attempt(self, payload: Payload, lease: Lease) -> Verdict | TooLarge | GiveBack:
+        """Attempt one payload until it is decided, delivered or lost."""
         backoff: Backoff | None = None
         while True:
-            if not await self._held_back():
-                return "shutdown"
-            backoff = backoff or Backoff(self._policy, trio.current_time())
-            outcome = await self._destination.send(payload)
+            if not await self._may_send():
+                return "park"
+            began = trio.current_time()
+            backoff = backoff or Backoff(self._policy, began)
+            try:
+                outcome = await self._destination.send(payload)
+                in_flight = int(self._slots.borrowed_tokens)
+            finally:
+                self._slots.release()
+            now = trio.current_time()
             self._ledger.attempt(outcome)
+            if not isinstance(outcome, Retryable):
+                self._works(now - began, in_flight)
             match outcome:
                 case Accepted(partial, unreadable):
                     if partial:
                         self._log.warning("upload_partial", message=partial.message, records_rejected=partial.rejected)
                     if unreadable:
                         self._log.warning("upload_answer_unreadable", detail=unreadable)
+                    return Verdict(outcome, payload.records, len(payload.body))
+                case TooLarge():
+                    known = now < self._too_large_until
+                    self._too_large = min(self._too_large, payload.raw_size) if known else payload.raw_size
+                    self._too_large_until = now + SIZE_MEMORY_SECONDS
                     return outcome
                 case Permanent(reason, detail):
-                    self._log.warning("upload_refused", reason=reason, detail=detail, records_dropped=payload.records)
-                    return "permanent_error"
+                    self._log.warning(
+                        "upload_refused",
+                        reason=reason,
+                        detail=detail,
+                        records_dropped=payload.records,
+                        size_bytes=payload.raw_size,
+                        sample_trace_id=lambda: first_trace_id(payload),
+                    )
+                    return Verdict("permanent_error", payload.records)
                 case Retryable(reason, after, detail):
-                    now = trio.current_time()
-                    if after is not None:
-                        self._not_before = max(self._not_before, now + after)
+                    self._fails(reason, after, now)
                     wait = backoff.next_wait(now, self._randomness(), after)
                     if wait is None:
+                        if self._queue.keeps(lease):
+                            return "later"
                         self._log.warning(
                             "upload_given_up", reason=reason, detail=detail, records_dropped=payload.records
                         )
-                        return "retries_exhausted"
+                        return Verdict("retries_exhausted", payload.records)
                     if now + wait > self._drain_deadline:
-                        return "shutdown"
+                        return "park"
                     self._log.warning("upload_retried", reason=reason, detail=detail, wait_seconds=round(wait, 3))
                     await self._wait(wait)
 
-    async def _held_back(self) -> bool:
-        """Wait as long as a ``Retry-After`` asks for; False when that is longer than we have."""
-        while (now := trio.current_time()) < self._not_before:
-            if self._not_before > self._drain_deadline:
+    def _works(self, seconds: float, in_flight: int) -> None:
+        """The destination answered something that is no sign of trouble."""
+        self._limit.answered(seconds, in_flight)
+        self._slots.total_tokens = self._limit.value
+        was_closed = self.breaker.state == "closed"
+        self.breaker.succeeded()
+        if not was_closed:
+            self._waits.unpark_all()
+
+    def _fails(self, reason: str, after: float | None, now: float) -> None:
+        """An attempt failed in a way that may pass."""
+        if after is not None:
+            self._not_before = max(self._not_before, now + after)
+        if reason in OVERLOAD:
+            self._limit.overloaded()
+            self._slots.total_tokens = self._limit.value
+        self.breaker.failed(now)
+
+    async def _may_send(self) -> bool:
+        """Wait for leave to attempt, and take a slot; False when that takes longer than we have."""
+        while True:
+            now = trio.current_time()
+            wait = self._not_before - now
+            if wait <= 0:
+                await self._slots.acquire()
+                now = trio.current_time()
+                wait = max(self._not_before - now, self.breaker.wait(now))
+                if wait <= 0:
+                    return True
+                self._slots.release()
+            if now + wait > self._drain_deadline:
                 return False
-            await self._wait(self._not_before - now)
-        return True
+            await self._wait(wait)
 
     async def _wait(self, seconds: float) -> None:
-        """Sleep; a drain that begins meanwhile ends it."""
-        if self._draining.is_set():
+        """Sleep; a drain that begins meanwhile, or a destination that works again, ends it."""
+        if self._draining:
             await trio.sleep(seconds)
         else:
             with trio.move_on_after(seconds):
-                await self._draining.wait()
+                await self._waits.park()

@@ -9,7 +9,7 @@ factor of 7.1, level 6 takes 32 µs for 9.1. zlib gives up the interpreter lock 
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from msgspec import Struct
 from sp_proxy import __version__
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.core.otlp import encode_request, encode_resource, encode_scope
+from sp_proxy.core.redaction import RedactionError
 from sp_proxy.exporter.stats import DropReason
 
 MAX_REQUEST_BYTES = 64 << 20
@@ -45,11 +46,29 @@ class Payload(Struct, frozen=True, gc=False):
     """Bytes before compression."""
 
 
-class Encoded(Struct, frozen=True):
-    """What became of a batch: every record is in one payload or in ``lost``."""
+class Form(Struct, frozen=True):
+    """What differs between the requests of two destinations."""
 
-    payloads: list[Payload]
+    resource: Mapping[str, str]
+    """Attributes beside ``service.name``."""
+    compression: Literal["gzip", "none"] = "gzip"
+
+
+class Encoded(Struct, frozen=True):
+    """What became of a batch: every record is in one payload of each form, or in ``lost``."""
+
+    forms: list[list[Payload]]
     lost: Mapping[DropReason, int]
+
+    @property
+    def payloads(self) -> list[Payload]:
+        """Those of the first form."""
+        return self.forms[0]
+
+
+def compressed(body: bytes) -> bytes:
+    """As ``content-encoding: gzip`` has it."""
+    return zlib.compress(body, GZIP_LEVEL, _GZIP_WINDOW_BITS)
 
 
 class _Part(Struct, frozen=True):
@@ -65,36 +84,39 @@ class Encoder:
     """Makes payloads. Stateless but for what ``encode_span`` remembers."""
 
     def __init__(
-        self,
-        encode_span: EncodeSpan,
-        resource: Mapping[str, str],
-        *,
-        compression: Literal["gzip", "none"] = "gzip",
-        max_request_bytes: int = MAX_REQUEST_BYTES,
+        self, encode_span: EncodeSpan, forms: Sequence[Form], *, max_request_bytes: int = MAX_REQUEST_BYTES
     ) -> None:
-        """``resource``: the attributes beside ``service.name``."""
+        """A span is encoded once, whatever the number of forms. There is at least one form."""
         self._encode_span = encode_span
-        self._resource = encode_resource(resource)
+        self._forms = [(encode_resource(form.resource), form.compression) for form in forms]
         self._scope = encode_scope("sp-proxy", __version__)
-        self._compression = compression
         self._limit = max_request_bytes
 
     def encode(self, exchanges: Iterable[Exchange]) -> Encoded:
         """The payloads of a batch, in order within a service."""
         lost: Counter[DropReason] = Counter()
-        services: dict[str, list[bytes]] = {}
+        services: dict[bytes, list[bytes]] = {}
+        encode_span = self._encode_span
         for exchange in exchanges:
             try:
-                span = self._encode_span(exchange)
+                span = encode_span(exchange)
+            except RedactionError:
+                lost["redaction_failed"] += 1
             except Exception:  # noqa: BLE001 (whatever it is, it costs this record and no other)
                 lost["encode_failed"] += 1
             else:
-                services.setdefault(exchange.service_name.decode("utf-8", "replace"), []).append(span)
+                spans = services.get(exchange.service_name)
+                if spans is None:
+                    spans = services[exchange.service_name] = []
+                spans.append(span)
         parts = [part for name, spans in services.items() for part in self._split(name, spans, lost)]
-        return Encoded([self._payload(together) for together in self._join(parts)], lost)
+        together = list(self._join(parts))
+        return Encoded([[self._payload(some, *form) for some in together] for form in self._forms], lost)
 
-    def _split(self, service_name: str, spans: list[bytes], lost: Counter[DropReason]) -> Iterator[_Part]:
-        empty = len(self._resource) + len(service_name.encode()) + len(self._scope) + _REQUEST_OVERHEAD_BYTES
+    def _split(self, service_name: bytes, spans: list[bytes], lost: Counter[DropReason]) -> Iterator[_Part]:
+        name = service_name.decode("utf-8", "replace")
+        empty = max(len(resource) for resource, _ in self._forms)
+        empty += len(name.encode()) + len(self._scope) + _REQUEST_OVERHEAD_BYTES
         part: list[bytes] = []
         size = empty
         for span in spans:
@@ -103,12 +125,12 @@ class Encoder:
                 lost["too_large"] += 1
                 continue
             if size + needed > self._limit:
-                yield _Part(service_name, part, size)
+                yield _Part(name, part, size)
                 part, size = [], empty
             part.append(span)
             size += needed
         if part:
-            yield _Part(service_name, part, size)
+            yield _Part(name, part, size)
 
     def _join(self, parts: list[_Part]) -> Iterator[list[_Part]]:
         together: list[_Part] = []
@@ -122,15 +144,13 @@ class Encoder:
         if together:
             yield together
 
-    def _payload(self, parts: list[_Part]) -> Payload:
+    def _payload(self, parts: list[_Part], resource: bytes, compression: Literal["gzip", "none"]) -> Payload:
         # Messages laid one after another are one message with all their repeated fields.
         body = b"".join(
-            encode_request(
-                encode_resource({"service.name": part.service_name}) + self._resource, self._scope, part.spans
-            )
+            encode_request(encode_resource({"service.name": part.service_name}) + resource, self._scope, part.spans)
             for part in parts
         )
         records = sum(len(part.spans) for part in parts)
-        if self._compression == "none":
+        if compression == "none":
             return Payload(body, records, "", len(body))
-        return Payload(zlib.compress(body, GZIP_LEVEL, _GZIP_WINDOW_BITS), records, "gzip", len(body))
+        return Payload(compressed(body), records, "gzip", len(body))

@@ -1,8 +1,8 @@
 """What an upload attempt led to, as values, and how an OTLP/HTTP answer becomes one (contract section 5).
 
 ``Accepted``: delivered, perhaps but for some rejected spans (partial success), which are not sent again.
-``Retryable``: the same payload may be accepted later. ``Permanent``: the same payload gets the same answer.
-A caller matches all three.
+``Retryable``: the same payload may be accepted later. ``TooLarge``: parts of it may be accepted.
+``Permanent``: the same payload gets the same answer. A caller matches all four.
 """
 
 from google.protobuf.message import DecodeError
@@ -44,6 +44,13 @@ class Retryable(Struct, frozen=True):
     """For a person."""
 
 
+class TooLarge(Struct, frozen=True):
+    """Not in one piece (413)."""
+
+    detail: str = ""
+    """For a person."""
+
+
 class Permanent(Struct, frozen=True):
     """Not ever."""
 
@@ -53,7 +60,7 @@ class Permanent(Struct, frozen=True):
     """For a person."""
 
 
-Outcome = Accepted | Retryable | Permanent
+Outcome = Accepted | Retryable | TooLarge | Permanent
 
 
 class Answer(Struct, frozen=True):
@@ -88,6 +95,8 @@ def interpret(answer: Answer, sent_records: int, now_unix: float) -> Outcome:
     reason = f"http_{status}"
     if status in RETRYABLE_STATUS:
         return Retryable(reason, parse_retry_after(answer.retry_after, now_unix), f"the backend answered {status}")
+    if status == 413:
+        return TooLarge(f"the backend answered {status}")
     if 300 <= status < 400:
         where = f" to {_printable(answer.location)}" if answer.location else ""
         return Permanent(reason, f"the backend redirects{where} ({status}); redirects are not followed")

@@ -1,10 +1,14 @@
 """The exporter: all stages, who owns which task, and the order of its end.
 
-``worker channels → intake → batch → encode → queue → delivery``. A stage that redacts goes between intake and batch
-(``_take``); a spool is another ``SendingQueue``; a further destination is another queue with another ``Delivery``.
+``worker channels → intake → batch → encode → (for each destination: queue and spool → delivery)``. Redaction is a part
+of encoding: whatever leaves the encoder may be written and sent.
+
+All that is held in memory is counted together. At ``exporter.max_memory`` new records are dropped, before they cost
+anything more: neither the traffic nor what is older waits for room.
 
 The end, in order: wait for what the workers still have to say (at most half of the time), close the open batch, deliver
-until nothing waits or the deadline is reached, cancel, count what is left as dropped. A hard cancel counts it as well.
+until nothing waits or the deadline is reached, cancel, put what is left into the spools, count what no spool took as
+dropped. A hard cancel does the last three as well.
 """
 
 import random
@@ -13,23 +17,28 @@ import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import structlog
 import trio
 
-from sp_proxy.core.batching import BatchLimits
+from sp_proxy import regex
+from sp_proxy.core.batching import BatchLimits, content_size
 from sp_proxy.core.exchange import Exchange
-from sp_proxy.core.retry import RetryPolicy
+from sp_proxy.core.redact.redactor import Redactor
 from sp_proxy.core.spans import SpanEncoder
 from sp_proxy.exporter.batch import BatchStage
 from sp_proxy.exporter.body import decode_body
-from sp_proxy.exporter.delivery import Delivery
-from sp_proxy.exporter.encode import Encoded, Encoder
+from sp_proxy.exporter.destinations import Destination, World, plans, spool_directories
+from sp_proxy.exporter.encode import Encoded, Encoder, Form
 from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
-from sp_proxy.exporter.queue import MemoryQueue
-from sp_proxy.exporter.resource import resource_attributes
 from sp_proxy.exporter.sparing_log import SparingLog
-from sp_proxy.exporter.stats import ExporterStats, Ledger
-from sp_proxy.exporter.upload import OtlpHttp
+from sp_proxy.exporter.stats import ExporterStats, IntakeLedger
 from sp_proxy.settings.model import SettingsModel
+from sp_proxy.settings.project import redaction_config
+
+RESERVED_BYTES = 16 << 20
+"""Of the ceiling, for frames that are being read: the sender's buffer, 16 MiB, is the most that one worker can send at once."""
+ENCODING_FACTOR = 4
+"""Bytes that encoding a batch takes beside its content: spans, the request, its parts joined, the compressed one."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -47,32 +56,31 @@ class Exporter:
         clock: Callable[[], float] = time.time,
         randomness: Callable[[], float] = random.random,
     ) -> None:
-        """``environ`` says what host and pod this is; ``clock`` tells unix time. Raises ValueError, one line for a person, for settings that cannot be used."""
-        batch, queue, retry = settings.batch, settings.queue, settings.retry
-        self._ledger = Ledger(self._on_settled)
+        """``environ`` says what host and pod this is; ``clock`` tells unix time.
+
+        Raises ValueError, one line for a person, for settings that cannot be used.
+        """
+        batch = settings.batch
+        self._ledger = IntakeLedger()
         self._reports = WorkerReports()
         self._batches = BatchStage(BatchLimits(batch.max_records, batch.max_size, batch.flush_timeout))
+        self._max_held = settings.exporter.max_memory - RESERVED_BYTES
+        self._encoding_bytes = 0
+        self._destinations = _destinations(settings, environ, World(clock, randomness), self._on_settled)
+        forms: list[Form] = []
+        for destination in self._destinations:
+            if destination.form not in forms:
+                forms.append(destination.form)
+        self._takers = [[each for each in self._destinations if each.form == form] for form in forms]
         self._encoder = Encoder(
-            SpanEncoder(decode_body, max_body_size=settings.capture.max_body_size, tags=settings.tags).encode_span,
-            resource_attributes(settings, environ),
-            compression=settings.upload.compression,
-        )
-        self._queue = MemoryQueue(queue.max_records, queue.max_size)
-        self._destination = OtlpHttp(settings.sp_backend_url, settings.public_key, settings.upload, clock)
-        self._delivery = Delivery(
-            self._queue,
-            self._destination,
-            RetryPolicy(
-                retry.initial_interval,
-                retry.max_interval,
-                retry.multiplier,
-                retry.randomization_factor,
-                retry.max_elapsed_time,
-            ),
-            self._ledger,
-            concurrency=settings.upload.concurrency,
-            clock=clock,
-            randomness=randomness,
+            SpanEncoder(
+                decode_body,
+                max_body_size=settings.capture.max_body_size,
+                tags=settings.tags,
+                redaction=Redactor(redaction_config(settings), regex),
+            ).encode_span,
+            forms,
+            max_request_bytes=settings.upload.max_request_size,
         )
         self._log = SparingLog()
         self._channels: set[WorkerChannel] = set()
@@ -83,15 +91,16 @@ class Exporter:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until ``drain`` is done or until cancelled. Once only."""
         try:
-            async with self._destination, trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._batches.run_age_limit)
                 nursery.start_soon(self._encode)
-                nursery.start_soon(self._delivery.run)
+                for destination in self._destinations:
+                    nursery.start_soon(destination.run)
                 self._nursery = nursery
                 task_status.started()
         finally:
             self._nursery = None
-            lost = self._batches.discard() + self._queue.discard()
+            lost = self._batches.discard()
             self._ledger.drop("shutdown", lost)
             if lost:
                 self._log.warning("records_lost_at_shutdown", records_dropped=lost)
@@ -123,35 +132,33 @@ class Exporter:
         with trio.move_on_at(now + max(deadline - now, 0) / 2):
             for channel in tuple(self._channels):
                 await channel.finished()
-        self._delivery.drain(deadline)
+        for destination in self._destinations:
+            destination.delivery.drain(deadline)
         with trio.move_on_at(deadline):
             await self._batches.flush()
-            while self.stats().waiting:
+            while self._batches.records or any(each.queue.active_records for each in self._destinations):
                 await self._settled.wait()
                 self._settled = trio.Event()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
         await self._finished.wait()
 
+    @property
+    def held_bytes(self) -> int:
+        """Captured content and payloads in memory, what encoding takes for the moment included."""
+        queues = sum(destination.queue.size for destination in self._destinations)
+        return self._batches.size + self._encoding_bytes + queues
+
     def stats(self) -> ExporterStats:
         """A snapshot; ``balanced`` at any await point."""
-        ledger, queue = self._ledger, self._queue
         return ExporterStats(
-            captured=ledger.captured,
-            accepted=ledger.accepted,
-            rejected=ledger.rejected,
-            dropped=dict(ledger.dropped),
+            captured=self._ledger.captured,
+            shed=dict(self._ledger.shed),
             waiting_batch=self._batches.records,
-            waiting_queue=queue.records - queue.leased_records,
-            in_flight=queue.leased_records,
-            queue_bytes=queue.size,
+            held_bytes=self.held_bytes,
             channel_dropped=self._reports.channel_dropped(),
             channel_errors=self._reports.channel_errors,
-            uploads=dict(ledger.uploads),
-            unreadable_answers=ledger.unreadable_answers,
-            bytes_sent=ledger.bytes_sent,
-            last_error=ledger.last_error,
-            last_success_unix=ledger.last_success_unix,
+            destinations=tuple(destination.stats() for destination in self._destinations),
             workers=self._reports.snapshot(),
         )
 
@@ -166,6 +173,11 @@ class Exporter:
 
     async def _take(self, exchanges: list[Exchange]) -> None:
         self._ledger.captured += len(exchanges)
+        if self.held_bytes + sum(map(content_size, exchanges)) > self._max_held:
+            self._ledger.drop("memory_limit", len(exchanges))
+            self._log.warning("memory_limit", records_dropped=len(exchanges), held_bytes=self.held_bytes)
+            await trio.lowlevel.checkpoint()
+            return
         await self._batches.add(exchanges)
 
     async def _encode(self) -> None:
@@ -174,17 +186,35 @@ class Exporter:
         """
         while True:
             batch = await self._batches.next()
+            self._encoding_bytes = ENCODING_FACTOR * batch.size
             try:
                 encoded = await trio.to_thread.run_sync(self._encoder.encode, batch.exchanges, abandon_on_cancel=True)
             except Exception as error:  # noqa: BLE001 (a fault of our own costs this batch, not the daemon)
                 self._log.fault("encode_failed", error, records_dropped=len(batch.exchanges))
                 encoded = Encoded([], {"internal_error": len(batch.exchanges)})
+            finally:
+                self._encoding_bytes = 0
             # From here on without an await: the records change hands in the books.
             self._batches.settle(batch)
-            for payload in encoded.payloads:
-                if not self._queue.append(payload):
-                    self._ledger.drop("queue_full", payload.records)
-                    self._log.warning("queue_full", records_dropped=payload.records)
+            for payloads, takers in zip(encoded.forms, self._takers, strict=False):
+                for payload in payloads:
+                    for destination in takers:
+                        destination.append(payload)
             for reason, records in encoded.lost.items():
                 self._ledger.drop(reason, records)
                 self._log.warning("records_lost_in_encoding", reason=reason, records_dropped=records)
+            self._on_settled()
+
+
+def _destinations(
+    settings: SettingsModel, environ: Mapping[str, str], world: World, on_settled: Callable[[], None]
+) -> list[Destination]:
+    spools = spool_directories(settings, environ)
+    if not spools and settings.spool.mode != "off":
+        structlog.get_logger().warning(
+            "spool_off", reason="no directory can be written: set spool.directory, or spool.mode to off"
+        )
+    return [
+        Destination(settings, plan, world, spool_directory=spools.get(plan.name), on_settled=on_settled)
+        for plan in plans(settings, environ)
+    ]

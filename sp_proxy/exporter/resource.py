@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from sp_proxy import __version__
 from sp_proxy.settings.model import SettingsModel
 
+PUBLIC_KEY = "sp.public.key"
+"""The tenant's identity: for the Softprobe backend only."""
 KUBERNETES = (
     ("k8s.pod.name", ("POD_NAME",)),
     ("k8s.pod.uid", ("POD_UID",)),
@@ -23,7 +25,7 @@ def resource_attributes(settings: SettingsModel, environ: Mapping[str, str]) -> 
     """Attributes in order. What is known about ourselves wins over a custom tag of the same name."""
     attributes = {
         "sp.resource.type": settings.resource_type,
-        "sp.public.key": settings.public_key.get_secret_value(),
+        PUBLIC_KEY: settings.public_key.get_secret_value(),
         "telemetry.sdk.name": "sp-proxy",
         "telemetry.sdk.language": "python",
         "telemetry.sdk.version": __version__,

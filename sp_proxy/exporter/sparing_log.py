@@ -13,15 +13,19 @@ INTERVAL_SECONDS = 30.0
 class SparingLog:
     """Rate limits by event name; needs trio's clock."""
 
-    def __init__(self) -> None:
-        self._log = structlog.get_logger()
+    def __init__(self, **context: object) -> None:
+        """``context`` is added to every line."""
+        self._log = structlog.get_logger(**context)
         self._kinds: dict[str, Sparing] = {}
 
     def warning(self, event: str, **values: object) -> None:
-        """Something was lost or delayed, for a reason outside of us."""
+        """Something was lost or delayed, for a reason outside of us. A function among the values is called only when
+        there is a line.
+        """
         times = self._due(event)
         if times is not None:
-            self._log.warning(event, times=times, **values)
+            told = {name: value() if callable(value) else value for name, value in values.items()}
+            self._log.warning(event, times=times, **told)
 
     def fault(self, event: str, error: BaseException, **values: object) -> None:
         """A fault of our own, with its traceback."""

@@ -133,8 +133,10 @@ class Spool:
 
     async def close(self) -> None:
         """Delete what is decided and leave the directory; what it holds stays in ``index``, for the last look."""
-        await self.tidy()
-        self._files.close()
+        try:
+            await self.tidy()
+        finally:
+            self._files.close()
 
     def _lose(self, entries: list[Entry], reason: DropReason) -> None:
         for entry in entries:

@@ -1,11 +1,13 @@
 """One attempt: a payload goes to one OTLP/HTTP backend, and what came of it comes back as an ``Outcome``.
 
 No retry and no queue here. Redirects are not followed, proxies and credentials of the environment are not used, TLS is
-verified, and no more of an answer is read than ``MAX_ANSWER_BYTES``. Never raises for what a network or a server does.
+1.2 at least and always verified, no host is talked to that is not approved, and no more of an answer is read than
+``MAX_ANSWER_BYTES``. HTTP/2 where a TLS server offers it. Never raises for what a network or a server does.
 """
 
-from collections.abc import Callable
-from types import TracebackType
+import ssl
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
 
 import httpx
@@ -46,15 +48,53 @@ def traces_url(base: str) -> httpx.URL:
     return url.copy_with(path=path if path.endswith(TRACES_PATH) else path + TRACES_PATH, fragment=None)
 
 
+def tls_context(settings: Upload) -> ssl.SSLContext:
+    """What is trusted, and who we are. Raises ValueError, one line for a person, for files that cannot be used."""
+    try:
+        if settings.ca_file:
+            context = ssl.create_default_context(cafile=settings.ca_file)
+        else:
+            context = httpx.create_ssl_context(trust_env=False)  # the authorities that come with httpx
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"upload.ca_file: {settings.ca_file}: {_reason(error)}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.client_cert_file:
+        # A callable that answers nothing: otherwise OpenSSL would ask for an encrypted key's password on the terminal.
+        try:
+            context.load_cert_chain(settings.client_cert_file, settings.client_key_file or None, password=lambda: b"")
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"upload.client_cert_file: {settings.client_cert_file}: {_reason(error)}") from error
+    return context
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not a PEM file that can be used").replace("_", " ").lower()
+    return error.strerror or str(error)
+
+
 class OtlpHttp:
     """An OTLP/HTTP backend with kept-alive connections. An async context manager; leaving it closes them."""
 
-    def __init__(self, base_url: str, public_key: SecretStr, settings: Upload, clock: Callable[[], float]) -> None:
-        """``clock`` tells the wall clock's unix time, which a ``Retry-After`` date is compared with.
+    def __init__(
+        self,
+        base_url: str,
+        public_key: SecretStr,
+        settings: Upload,
+        clock: Callable[[], float],
+        *,
+        further_headers: Mapping[str, SecretStr] = MappingProxyType({}),
+        approved_hosts: Collection[str] = (),
+    ) -> None:
+        """``clock`` tells the wall clock's unix time, which a ``Retry-After`` date is compared with. No hosts approved
+        means the URL's own.
 
-        Raises ValueError for a URL or a public key which cannot be sent.
+        Raises ValueError for a URL, a public key or a header which cannot be sent, and for TLS files.
         """
         self._url = traces_url(base_url)
+        self._approved = frozenset(approved_hosts) or {_host(self._url)}
+        if _host(self._url) not in self._approved:
+            raise ValueError(f"approved_backends: {_host(self._url)} is not among them")
         self._timeout = settings.timeout
         self._clock = clock
         headers = {
@@ -66,8 +106,13 @@ class OtlpHttp:
             if not (key.isascii() and key.isprintable()):
                 raise ValueError("public_key: only printable ASCII characters can be sent in a header")
             headers["x-public-key"] = key
+        headers |= {name.lower(): value.get_secret_value() for name, value in further_headers.items()}
         self._client = httpx.AsyncClient(
             headers=headers,
+            http2=True,
+            verify=tls_context(settings),
+            proxy=settings.proxy,
+            event_hooks={"request": [self._check_host]},
             timeout=httpx.Timeout(
                 connect=settings.connect_timeout,
                 write=settings.write_timeout,
@@ -97,6 +142,11 @@ class OtlpHttp:
         """Scheme, host and port, for the log: no path, query or credentials."""
         return f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
 
+    async def _check_host(self, request: httpx.Request) -> None:
+        """The last look at where a request goes, after all that could have changed it."""
+        if _host(request.url) not in self._approved:
+            raise httpx.LocalProtocolError(f"{_host(request.url)} is not an approved host")
+
     async def send(self, payload: Payload) -> Outcome:
         """One attempt, within the time limits of the settings."""
         headers = {"content-encoding": payload.encoding} if payload.encoding else {}
@@ -118,6 +168,11 @@ class OtlpHttp:
             with trio.move_on_after(CLOSE_SECONDS):  # a closing TLS connection may wait for a peer that does not read
                 await response.aclose()
         return interpret(_answer(response, body, unreadable), payload.records, self._clock())
+
+
+def _host(url: httpx.URL) -> str:
+    """As ``approved_backends`` has it."""
+    return url.raw_host.decode("ascii").rstrip(".").lower().removeprefix("[").removesuffix("]")
 
 
 async def _body(response: httpx.Response, deadline: float) -> tuple[bytes | None, str]:

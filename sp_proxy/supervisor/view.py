@@ -5,6 +5,7 @@ from typing import Any
 
 from sp_proxy.admin.app import DaemonView
 from sp_proxy.admin.metrics import SupervisorStats, build_registry
+from sp_proxy.admin.status import status_document
 from sp_proxy.exporter.stats import ExporterStats
 from sp_proxy.settings.load import Loaded
 from sp_proxy.settings.masking import masked
@@ -45,6 +46,7 @@ def daemon_view(
         not_ready=lambda: readiness.reasons,
         failing_open=lambda: failopen.active,
         registry=build_registry(read),
+        status=lambda: status_document(*read()),
         settings=settings,
         drain=drain,
     )

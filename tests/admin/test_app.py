@@ -15,6 +15,7 @@ def client(**parts: Any) -> httpx.AsyncClient:
         "not_ready": list,
         "failing_open": lambda: False,
         "registry": CollectorRegistry(),
+        "status": dict,
         "settings": dict,
         "drain": lambda _cause: None,
     }

@@ -1,11 +1,11 @@
 """Metrics: every part of the delivery equation, labels, and what a scraper makes of them."""
 
-import msgspec
+import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sp_proxy.admin.metrics import SupervisorStats, build_registry
-from sp_proxy.exporter.stats import ExporterStats, WorkerStats
+from sp_proxy.exporter.stats import DestinationStats, ExporterStats, SpoolStats, WorkerStats
 
 SUPERVISOR = SupervisorStats(
     workers=2,
@@ -18,22 +18,33 @@ SUPERVISOR = SupervisorStats(
     draining=False,
     exporter_running=True,
 )
-EXPORTER = ExporterStats(
-    captured=100,
+BACKEND = DestinationStats(
+    name="softprobe",
+    recovered=11,
     accepted=60,
     rejected=5,
+    rejections={"too old": 5},
     dropped={"queue_full": 7, "shutdown": 1},
-    waiting_batch=10,
     waiting_queue=15,
+    spooled=11,
     in_flight=2,
     queue_bytes=4096,
+    spool=SpoolStats("degraded", "No space left on device", 3, 999, 1_700_000_000.0, 2, 4),
+    uploads={"accepted": 3, "retryable:status 503": 2},
+    bytes_sent=12345,
+    concurrency=6,
+    breaker="half_open",
+    breaker_opened=1,
+    last_success_unix=1_700_000_000.5,
+)
+EXPORTER = ExporterStats(
+    captured=105,
+    shed={"sampled_out": 5},
+    waiting_batch=10,
+    held_bytes=777,
     channel_dropped={"channel_full": 9},
     channel_errors=1,
-    uploads={"accepted": 3, "retryable:status 503": 2},
-    unreadable_answers=0,
-    bytes_sent=12345,
-    last_error="",
-    last_success_unix=1_700_000_000.5,
+    destinations=(BACKEND, DestinationStats(name="file", accepted=90)),
     workers=(
         WorkerStats(0, connected=True, counters={"connections": 8, "raw:bare_lf": 2}, gauges={"connections_open": 3}),
         WorkerStats(1, connected=False, counters={"connections": 1, "raw": 6, "odd-name": 1}, gauges={}),
@@ -53,14 +64,37 @@ def scrape(exporter: ExporterStats = EXPORTER) -> dict[str, float]:
     return samples
 
 
-def test_the_delivery_equation_can_be_checked_from_outside():
-    samples = scrape()
-    waiting = sum(value for name, value in samples.items() if name.startswith("sp_proxy_records_waiting"))
-    dropped = sum(value for name, value in samples.items() if name.startswith("sp_proxy_records_dropped_total"))
-    assert (waiting, dropped) == (27, 8)
-    assert samples["sp_proxy_exchanges_captured_total"] == (
-        samples["sp_proxy_records_accepted_total"] + samples["sp_proxy_records_rejected_total"] + waiting + dropped
+def total(samples: dict[str, float], name: str, exporter: str) -> float:
+    return sum(
+        value
+        for key, value in samples.items()
+        if key.startswith(f"sp_proxy_{name}{{") and f"exporter={exporter}" in key
     )
+
+
+@pytest.mark.parametrize("exporter", ["softprobe", "file"])
+def test_the_delivery_equation_can_be_checked_from_outside(exporter):
+    samples = scrape()
+    shared = samples["sp_proxy_records_shed_total{reason=sampled_out}"] + samples["sp_proxy_records_waiting_batch"]
+    entered = samples["sp_proxy_exchanges_captured_total"] + total(samples, "records_recovered_total", exporter)
+    left = ("records_accepted_total", "records_rejected_total", "records_dropped_total", "records_waiting")
+    assert entered == shared + sum(total(samples, name, exporter) for name in left)
+    assert samples["sp_proxy_delivery_balanced"] == 1
+
+
+def test_every_exporter_has_its_own_queue_and_spool():
+    samples = scrape()
+    assert samples["sp_proxy_records_waiting{exporter=softprobe,stage=spool}"] == 11
+    assert samples["sp_proxy_queue_size_bytes{exporter=softprobe}"] == 4096
+    assert samples["sp_proxy_queue_size_bytes{exporter=file}"] == 0
+    assert samples["sp_proxy_spool_entries{exporter=softprobe}"] == 3
+    assert samples["sp_proxy_spool_size_bytes{exporter=softprobe}"] == 999
+    assert samples["sp_proxy_spool_degraded{exporter=softprobe}"] == 1
+    assert samples["sp_proxy_spool_degraded{exporter=file}"] == 0
+    assert samples["sp_proxy_spool_errors_total{exporter=softprobe}"] == 4
+    assert samples["sp_proxy_spool_damaged_files_total{exporter=softprobe}"] == 2
+    assert samples["sp_proxy_spool_oldest_timestamp_seconds{exporter=softprobe}"] == 1_700_000_000
+    assert samples["sp_proxy_memory_held_bytes"] == 777
 
 
 def test_the_supervisors_own_numbers():
@@ -80,10 +114,14 @@ def test_the_supervisors_own_numbers():
 
 def test_uploads_and_losses_by_reason():
     samples = scrape()
-    assert samples["sp_proxy_uploads_total{outcome=accepted,reason=}"] == 3
-    assert samples["sp_proxy_uploads_total{outcome=retryable,reason=status 503}"] == 2
+    assert samples["sp_proxy_uploads_total{exporter=softprobe,outcome=accepted,reason=}"] == 3
+    assert samples["sp_proxy_uploads_total{exporter=softprobe,outcome=retryable,reason=status 503}"] == 2
+    assert samples["sp_proxy_records_rejected_total{exporter=softprobe,reason=too old}"] == 5
+    assert samples["sp_proxy_upload_sent_bytes_total{exporter=softprobe}"] == 12345
+    assert samples["sp_proxy_upload_concurrency{exporter=softprobe}"] == 6
+    assert samples["sp_proxy_upload_breaker_open{exporter=softprobe}"] == 1
     assert samples["sp_proxy_channel_records_dropped_total{reason=channel_full}"] == 9
-    assert samples["sp_proxy_upload_last_success_timestamp_seconds"] == 1_700_000_000.5
+    assert samples["sp_proxy_upload_last_success_timestamp_seconds{exporter=softprobe}"] == 1_700_000_000.5
 
 
 def test_totals_of_the_workers_have_their_number_and_one_set_of_labels_each():
@@ -98,8 +136,9 @@ def test_totals_of_the_workers_have_their_number_and_one_set_of_labels_each():
 
 
 def test_before_the_first_success_there_is_no_time_of_it():
-    samples = scrape(msgspec.structs.replace(EXPORTER, last_success_unix=None))
-    assert not any("last_success" in name for name in samples)
+    samples = scrape()
+    assert not any("last_success" in name and "file" in name for name in samples)
+    assert not any("oldest" in name and "file" in name for name in samples)
 
 
 def test_registering_takes_no_snapshot():

@@ -18,6 +18,7 @@ def view(**parts: Any) -> DaemonView:
         "not_ready": list,
         "failing_open": lambda: False,
         "registry": CollectorRegistry(),
+        "status": dict,
         "settings": dict,
         "drain": lambda _cause: None,
     }

@@ -61,6 +61,7 @@ def settings(url: str, **sections: Any) -> SettingsModel:
         "public_key": "pk-secret",
         "batch": {"max_records": 4, "flush_timeout": "20ms"},
         "retry": {"initial_interval": "10ms", "max_interval": "20ms", "max_elapsed_time": "5s"},
+        "spool": {"mode": "off"},
     }
     return SettingsModel(**(values | sections))
 

@@ -1,6 +1,7 @@
 """Delivery without sockets, on a virtual clock: when attempts happen, and where every record ends."""
 
 from collections import deque
+from itertools import pairwise
 
 import pytest
 import structlog
@@ -8,11 +9,14 @@ import trio
 from structlog.testing import capture_logs
 
 from sp_proxy.core.retry import RetryPolicy
+from sp_proxy.core.spans import SpanEncoder
+from sp_proxy.exporter.body import decode_body
 from sp_proxy.exporter.delivery import Delivery
-from sp_proxy.exporter.encode import Payload
-from sp_proxy.exporter.outcome import Accepted, Outcome, Partial, Permanent, Retryable
-from sp_proxy.exporter.queue import MemoryQueue
+from sp_proxy.exporter.encode import Encoder, Form, Payload
+from sp_proxy.exporter.outcome import Accepted, Outcome, Partial, Permanent, Retryable, TooLarge
+from sp_proxy.exporter.queue import Lease, MemoryQueue
 from sp_proxy.exporter.stats import Ledger
+from tests.exporter.rig import make_exchanges
 
 POLICY = RetryPolicy(
     initial_interval=1.0, max_interval=8.0, multiplier=2.0, randomization_factor=0.0, max_elapsed_time=100.0
@@ -33,8 +37,11 @@ class Destination:
         self._lasting = lasting or {}
         self._script = {name: deque(outcomes) for name, outcomes in script.items()}
 
+    def script(self, payload: Payload, *outcomes: Outcome) -> None:
+        self._script[payload.body.decode("latin-1")] = deque(outcomes)
+
     async def send(self, payload: Payload) -> Outcome:
-        name = payload.body.decode()
+        name = payload.body.decode("latin-1")
         self.attempts.append((trio.current_time(), name))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -42,6 +49,14 @@ class Destination:
         self.in_flight -= 1
         outcomes = self._script.get(name)
         return outcomes.popleft() if outcomes else Accepted()
+
+
+def failing(names: str, outcomes: list[Retryable]) -> Destination:
+    """Answers this to every payload."""
+    destination = Destination()
+    for name in names:
+        destination.script(Payload(name.encode(), 10, "", 1), *outcomes)
+    return destination
 
 
 class Faulty:
@@ -52,8 +67,16 @@ class Faulty:
 class Run:
     """A delivery of payloads of ten records each, and its books."""
 
-    def __init__(self, destination, *names: str, concurrency: int = 1, policy: RetryPolicy = POLICY) -> None:
-        self.queue = MemoryQueue(1000, 1 << 20)
+    def __init__(
+        self,
+        destination,
+        *names: str,
+        concurrency: int = 1,
+        policy: RetryPolicy = POLICY,
+        queue: MemoryQueue | None = None,
+    ) -> None:
+        self.destination = destination
+        self.queue = queue or MemoryQueue(1000, 1 << 20)
         self.ledger = Ledger()
         self.captured = 10 * len(names)
         for name in names:
@@ -68,10 +91,21 @@ class Run:
             randomness=lambda: 0.5,
         )
 
-    async def for_seconds(self, seconds: float) -> None:
+    async def for_seconds(self, seconds: float, captured: int = 0) -> None:
+        self.captured = captured or self.captured
         with trio.move_on_after(seconds):
             await self.delivery.run()
         self.check()
+
+    async def until_empty(self, captured: int) -> None:
+        """In real time: the virtual clock does not wait for threads."""
+        self.captured = captured
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.delivery.run)
+                while self.queue.records:  # noqa: ASYNC110 (nothing announces it)
+                    await trio.sleep(0.001)
+                nursery.cancel_scope.cancel()
 
     def check(self) -> None:
         ledger = self.ledger
@@ -166,6 +200,112 @@ async def test_a_fault_of_our_own_costs_the_payload_only(autojump_clock):
     assert [line["event"] for line in logs] == ["upload_failed"]
 
 
+def real(records: int, **values) -> Payload:
+    encoder = Encoder(SpanEncoder(decode_body).encode_span, [Form({}, "none")])
+    (payload,) = encoder.encode(make_exchanges(records, **values)).payloads
+    return payload
+
+
+class Scale:
+    """Takes requests of so many bytes at most."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.sizes: list[int] = []
+
+    async def send(self, payload: Payload) -> Outcome:
+        await trio.lowlevel.checkpoint()
+        self.sizes.append(payload.raw_size)
+        return Accepted() if payload.raw_size <= self.limit else TooLarge("the backend answered 413")
+
+
+@pytest.mark.parametrize("seconds,too_large", [(600.0, 2), (0.0, 6)])
+async def test_what_was_too_large_is_learned_for_some_time(monkeypatch, seconds, too_large):
+    monkeypatch.setattr("sp_proxy.exporter.delivery.SIZE_MEMORY_SECONDS", seconds)
+    run = Run(Scale(real(3).raw_size))
+    for _ in range(2):
+        run.queue.append(real(8))
+        await run.until_empty(captured=16)
+    assert run.ledger.uploads["too_large"] == too_large
+    assert run.ledger.accepted == 16
+
+
+async def test_single_records_that_are_too_large_are_lost_and_told():
+    with capture_logs() as logs:
+        run = Run(Scale(10))
+        run.queue.append(real(3))
+        await run.until_empty(captured=3)
+    assert run.ledger.dropped == {"too_large": 3}
+    assert [line["event"] for line in logs] == ["record_too_large"]
+
+
+async def test_a_refusal_is_told_with_a_sample(autojump_clock):
+    with capture_logs() as logs:
+        run = Run(Destination())
+        payload = real(3)
+        run.destination.script(payload, Permanent("http_400", "the backend answered 400"))
+        run.queue.append(payload)
+        await run.for_seconds(1, captured=3)
+    (line,) = logs
+    assert (line["event"], line["reason"], line["records_dropped"]) == ("upload_refused", "http_400", 3)
+    assert line["sample_trace_id"] == (1).to_bytes(16).hex()
+
+
+async def test_a_destination_that_keeps_failing_is_asked_by_one_probe(autojump_clock):
+    destination = failing("abcd", [Retryable("connect_error")] * 1000)
+    policy = RetryPolicy(1.0, 8.0, 1.0, 0.0, 0.0)
+    run = Run(destination, *"abcd", concurrency=4, policy=policy)
+    await run.for_seconds(100)
+    times = sorted(time for time, _ in destination.attempts)
+    assert times[:12] == [0, 0, 0, 0, 1, 1, 1, 1, 2, 4, 8, 16]  # the fifth failure opened it
+    assert all(later - earlier == 8 for earlier, later in pairwise(times[11:]))
+    assert run.delivery.breaker.opened == 1
+
+
+async def test_when_the_probe_works_all_go_on_at_once(autojump_clock):
+    destination = failing("abcd", [DOWN, DOWN])
+    run = Run(destination, *"abcd", concurrency=4, policy=RetryPolicy(10.0, 30.0, 1.0, 0.0, 0.0))
+    await run.for_seconds(100)
+    assert run.ledger.accepted == 40
+    assert run.delivery.breaker.state == "closed"
+    times = sorted(time for time, _ in destination.attempts)
+    assert times[:5] == [0, 0, 0, 0, 10]
+    assert len(set(times[-4:])) <= 2
+
+
+async def test_fewer_uploads_side_by_side_at_signs_of_overload(autojump_clock):
+    destination = failing("abcd", [Retryable("http_503")] * 3)
+    run = Run(destination, *"abcd", concurrency=4)
+    with trio.move_on_after(0.5):
+        await run.delivery.run()
+    assert run.delivery.concurrency == 2
+
+
+async def test_more_uploads_side_by_side_while_all_goes_well(autojump_clock):
+    destination = Destination(seconds=1.0)
+    run = Run(destination, *[f"p{number}" for number in range(100)], concurrency=20)
+    assert run.delivery.concurrency == 4
+    await run.for_seconds(100)
+    assert destination.most_in_flight > 8
+    assert run.ledger.accepted == 1000
+
+
+class Kept(MemoryQueue):
+    """As a queue on disk: what is given back is safe."""
+
+    def keeps(self, lease: Lease) -> bool:
+        return True
+
+
+async def test_what_is_safe_on_disk_is_not_given_up(autojump_clock):
+    destination = Destination(a=[DOWN] * 30)
+    run = Run(destination, "a", "b", policy=RetryPolicy(1.0, 8.0, 2.0, 0.0, 20.0), queue=Kept(1000, 1 << 20))
+    await run.for_seconds(2000)
+    assert (run.ledger.accepted, run.ledger.dropped) == (20, {})
+    # b did not have to wait for a
+    assert destination.attempts.index(next(each for each in destination.attempts if each[1] == "b")) < 10
+
+
 async def test_a_drain_tries_at_once_what_waits_for_a_retry(autojump_clock):
     destination = Destination(a=[DOWN])
     run = Run(destination, "a", policy=RetryPolicy(60.0, 60.0, 1.0, 0.0, 300.0))
@@ -187,7 +327,7 @@ async def test_a_drain_gives_up_what_would_have_to_wait_too_long_and_tries_the_r
         await trio.sleep(10)
         run.delivery.drain(deadline=15.0)
         await trio.sleep(1)
-        assert run.ledger.dropped == {"shutdown": 10}
+        assert (run.queue.records, run.queue.active_records) == (10, 0)
         assert run.ledger.accepted == 10
         nursery.cancel_scope.cancel()
     run.check()
@@ -202,7 +342,8 @@ async def test_a_drain_obeys_a_retry_after_beyond_its_deadline(autojump_clock):
         run.delivery.drain(deadline=15.0)
         await trio.sleep(20)
         assert destination.attempts == [(0, "a")]
-        assert run.ledger.dropped == {"shutdown": 20}
+        assert (run.queue.records, run.queue.active_records) == (20, 0)
+        assert not run.ledger.dropped
         nursery.cancel_scope.cancel()
     run.check()
 

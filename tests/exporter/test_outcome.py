@@ -12,6 +12,7 @@ from sp_proxy.exporter.outcome import (
     Partial,
     Permanent,
     Retryable,
+    TooLarge,
     interpret,
 )
 
@@ -46,11 +47,15 @@ def test_the_four_statuses_of_otlp_are_retryable(status):
     assert (result.reason, result.after) == (f"http_{status}", None)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 413, 418, 499, 500, 501, 505, 507, 599, 600, 999])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 418, 499, 500, 501, 505, 507, 599, 600, 999])
 def test_other_errors_are_permanent(status):
     result = outcome(answer(status))
     assert isinstance(result, Permanent)
     assert result.reason == f"http_{status}"
+
+
+def test_413_asks_for_parts():
+    assert outcome(answer(413)) == TooLarge("the backend answered 413")
 
 
 @pytest.mark.parametrize("value,after", [("7", 7.0), ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0), ("later", None)])

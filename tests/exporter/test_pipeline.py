@@ -116,13 +116,41 @@ async def test_partial_success_is_not_sent_again():
     assert len(backend.received) == 1
 
 
-@pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 413, 500, 501])
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 500, 501])
 async def test_permanent_is_dropped_and_not_sent_again(status):
     stats, backend = await deliver(answer(status, location="http://elsewhere.example/"))
     assert (stats.accepted, stats.dropped) == (0, {"permanent_error": 10})
     assert stats.uploads == {f"permanent:http_{status}": 1}
     assert len(backend.received) == 1
     assert str(status) in stats.last_error
+
+
+async def test_413_splits_the_batch_until_it_is_taken():
+    stats, backend = await deliver(answer(413), answer(413))
+    assert (stats.accepted, stats.dropped) == (10, {})
+    assert stats.uploads == {"too_large": 2, "accepted": 4}
+    spans = [request.resource_spans[0].scope_spans[0].spans for request in backend.requests]
+    assert [len(some) for some in spans] == [10, 5, 2, 3, 2, 3]  # the second half is not tried whole
+    assert [int.from_bytes(span.span_id) for some in spans[2:] for span in some] == list(range(1, 11))
+
+
+async def test_a_record_that_is_too_large_by_itself_is_lost_alone():
+    # 10, 5 and 2 records are refused, then 1
+    stats, backend = await deliver(*[answer(413)] * 4)
+    assert (stats.accepted, stats.dropped) == (9, {"too_large": 1})
+    assert len(backend.received[3].otlp().resource_spans[0].scope_spans[0].spans) == 1
+
+
+async def test_a_payload_over_the_limit_is_split_before_it_is_sent():
+    async with (
+        open_backend() as backend,
+        open_rig(backend.url, **ONE_BATCH, upload={"max_request_size": "16KiB", "compression": "none"}) as rig,
+    ):
+        await rig.send_records(10, request_body=bytes(3000), request_fields=b"")
+        stats = await rig.settled(10)
+    assert stats.accepted == 10
+    assert len(backend.received) > 2
+    assert all(len(received.body) <= 16 << 10 for received in backend.received)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +242,7 @@ async def test_a_drain_delivers_the_open_batch():
 
 
 async def test_a_drain_reads_what_is_still_in_the_channel():
-    async with open_backend() as backend, open_rig(backend.url) as rig:
+    async with open_backend() as backend, open_rig(backend.url, batch={"max_records": 50}) as rig:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.send_records, 3000)
             await rig.channel.ready.wait()

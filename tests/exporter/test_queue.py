@@ -76,13 +76,47 @@ async def test_a_cancelled_lease_takes_nothing(autojump_clock):
         assert (await queue.lease()).payload.body == b"a"
 
 
-async def test_discard_forgets_everything_and_says_how_much():
+async def test_finish_forgets_everything_and_says_how_much():
     queue = MemoryQueue(100, 100)
     queue.append(payload("a", records=3))
     queue.append(payload("b", records=4))
+    queue.append(payload("c", records=5))
+    queue.park(await queue.lease())
     await queue.lease()
-    assert queue.discard() == 7
-    assert (queue.records, queue.leased_records, queue.size) == (0, 0, 0)
+    assert await queue.finish() == 12
+    assert (queue.records, queue.leased_records, queue.size, queue.active_records) == (0, 0, 0, 0)
+
+
+async def test_released_is_next_or_last():
+    queue = MemoryQueue(10, 100)
+    for name in "abc":
+        queue.append(payload(name))
+    first = await queue.lease()
+    queue.release(first)
+    assert await queue.lease() is first
+    queue.release(first, later=True)
+    assert [(await queue.lease()).payload.body for _ in range(3)] == [b"b", b"c", b"a"]
+
+
+async def test_parked_counts_but_is_not_leased_again():
+    queue = MemoryQueue(10, 100)
+    queue.append(payload("a", records=4))
+    queue.append(payload("b", records=3))
+    queue.park(await queue.lease())
+    assert (queue.records, queue.waiting_records, queue.active_records, queue.size) == (7, 7, 3, 2)
+    assert (await queue.lease()).payload.body == b"b"
+    assert not queue.has_waiting
+    assert queue.leased_records == 3
+
+
+async def test_what_goes_to_other_hands_is_forgotten():
+    queue = MemoryQueue(10, 100)
+    queue.append(payload("a", records=4))
+    (lease,) = queue.held()
+    assert queue.is_waiting(lease)
+    queue.forget(lease)
+    assert (queue.records, queue.size, queue.held()) == (0, 0, [])
+    assert not queue.keeps(lease)
 
 
 @pytest.mark.parametrize("records,size", [(1, 0), (3, 100)])
@@ -115,6 +149,7 @@ def test_never_above_its_bounds_and_never_loses_count(steps):
             elif step is not None and leases:
                 queue.ack(leases.pop(0 if step else -1))
             held = waiting + [lease.payload for lease in leases]
+            assert queue.active_records == queue.records
             assert queue.records == sum(one.records for one in held)
             assert queue.size == sum(len(one.body) for one in held)
             assert queue.leased_records == sum(lease.payload.records for lease in leases)
