@@ -59,6 +59,8 @@ class Plan(Struct, gc=False):
     traceparent: bytes
     """To be added; empty if the request keeps its own."""
     hops: bytes
+    lines: bytes
+    r"""All fields to be added, as lines ``name: value\r\n``: what the four above say."""
 
 
 def values(lower: bytes, fields: bytes, name: bytes) -> list[bytes]:
@@ -111,10 +113,13 @@ class Injector:
             span_id = b"%016x" % 1
         telling = _has_telling_field(lower)
         if telling is None and self._service_name:
-            session_id = session.new_session_id(random_bits >> 192)
+            session_id = session.new_session_id(digits)
             ids = b"00-%b-%b-01" % (trace_id, span_id)
             tracestate = b"x-sp-traceparent=%b,x-sp-session-id=%b" % (ids, session_id)
-            return Plan(trace_id, span_id, b"", session_id, self._service_name, (), self._static, tracestate, ids, b"1")
+            static = self._static
+            lines = b"%btracestate: %b\r\nx-sp-num: 1\r\ntraceparent: %b\r\n" % (static, tracestate, ids)
+            name = self._service_name
+            return Plan(trace_id, span_id, b"", session_id, name, (), static, tracestate, ids, b"1", lines)
         traceparents = values(lower, fields, b"traceparent")
         traceparent = traceparents[0] if len(traceparents) == 1 else b""
         keeps_traceparent = trace_context.parse_traceparent(traceparent) is not None
@@ -125,7 +130,7 @@ class Injector:
             session_id = value(lower, fields, header)
             if session_id:
                 break
-        session_id = session_id or parent.session_id or session.new_session_id(random_bits >> 192)
+        session_id = session_id or parent.session_id or session.new_session_id(digits)
         remove = tuple(header for header in self._replaced if lower.find(b"\r\n" + header + b":") >= 0)
         if traceparents and not keeps_traceparent:
             remove += (b"traceparent",)  # section 3.2.2.5: a malformed one is not propagated
@@ -137,15 +142,9 @@ class Injector:
         if not name:
             name = value(lower, fields, b"x-sp-service-name") or UNKNOWN_SERVICE
             static = self._lines(name)
-        return Plan(
-            trace_id,
-            span_id,
-            parent.span_id,
-            session_id,
-            name,
-            remove,
-            static,
-            trace_context.write_tracestate(trace_id, span_id, session_id, parent),
-            b"" if keeps_traceparent else b"00-%b-%b-01" % (trace_id, span_id),
-            hops,
-        )
+        tracestate = trace_context.write_tracestate(trace_id, span_id, session_id, parent)
+        added = b"" if keeps_traceparent else b"00-%b-%b-01" % (trace_id, span_id)
+        lines = b"%btracestate: %b\r\nx-sp-num: %b\r\n" % (static, tracestate, hops)
+        if added:
+            lines += b"traceparent: %b\r\n" % added
+        return Plan(trace_id, span_id, parent.span_id, session_id, name, remove, static, tracestate, added, hops, lines)

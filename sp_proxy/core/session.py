@@ -7,11 +7,16 @@ member ``x-sp-session-id`` of ``tracestate`` (``trace_context.read``).
 SESSION_HEADERS = (b"x-sp-session-id", b"sp_session_id", b"x-session-id", b"x-softprobe-session-id")
 
 
-_RANDOM = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF
-_VERSION_AND_VARIANT = 0x00000000_0000_4000_8000_000000000000
+_VARIANT = bytes.maketrans(b"0123456789abcdef", b"89ab89ab89ab89ab")
 
 
-def new_session_id(random_bits: int) -> bytes:
-    """``sp-session-UUID4`` (RFC 9562 section 5.4); 122 of 128 random bits are used, and all the rest is ignored."""
-    uuid = (random_bits & _RANDOM | _VERSION_AND_VARIANT).to_bytes(16, "big").hex()
-    return f"sp-session-{uuid[:8]}-{uuid[8:12]}-{uuid[12:16]}-{uuid[16:20]}-{uuid[20:]}".encode()
+def new_session_id(digits: bytes) -> bytes:
+    """``sp-session-UUID4`` (RFC 9562 section 5.4), made of 32 random lower-case hex digits; more are ignored."""
+    return b"sp-session-%b-%b-4%b-%c%b-%b" % (
+        digits[:8],
+        digits[8:12],
+        digits[13:16],
+        _VARIANT[digits[16]],
+        digits[17:20],
+        digits[20:32],
+    )

@@ -148,7 +148,11 @@ class RequestSide(Http1State):
         )
         if decision.inject:
             plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
-            fields = self._inject(plan, data, match, done, out, fields, lower)
+            if plan.remove:
+                fields = self._replace(plan, data, match.start(4), done, out, fields, lower)
+            else:
+                out += (data[done : end - 2], plan.lines)
+                fields += plan.lines
             done = end - 2
         if capture:
             exchange.request_fields = fields[2:]
@@ -172,21 +176,14 @@ class RequestSide(Http1State):
                 self._client_left = length
         return done
 
-    def _inject(
-        self, plan: Plan, data: bytes, match: re.Match[bytes], done: int, out: list[bytes], fields: bytes, lower: bytes
+    def _replace(
+        self, plan: Plan, data: bytes, fields_at: int, done: int, out: list[bytes], fields: bytes, lower: bytes
     ) -> bytes:
-        """Forward the head with its edits; the field block as forwarded, with its leading CRLF."""
-        added = b"%btracestate: %b\r\nx-sp-num: %b\r\n" % (plan.static, plan.tracestate, plan.hops)
-        if plan.traceparent:
-            added = b"%btraceparent: %b\r\n" % (added, plan.traceparent)
-        if not plan.remove:
-            out += (data[done : match.end() - 2], added)
-            return fields + added
-        fields_at = match.start(4)
+        """Forward a head from which fields are taken away; its field block as forwarded, with its leading CRLF."""
         kept, gone = _without(fields, lower, plan.remove, done - fields_at)
         if gone:
             self._context.counters["headers_not_replaced"] += gone
-        fields = kept + added
+        fields = kept + plan.lines
         if done <= fields_at:
             out += (data[done:fields_at], fields)
         else:

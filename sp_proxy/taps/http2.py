@@ -449,9 +449,7 @@ class Http2Tap:
                 fields = b"\r\n" + (_lines([field for field in kept.fields if field[0][:1] != b":"]) or b"")
             else:
                 result = encoded + added
-            fields += b"%btracestate: %b\r\nx-sp-num: %b\r\n" % (plan.static, plan.tracestate, plan.hops)
-            if plan.traceparent:
-                fields += b"traceparent: %b\r\n" % plan.traceparent
+            fields += plan.lines
         elif self._anew:
             result = encode_unindexed(block)
         exchange.request_fields = fields[2:]
