@@ -80,14 +80,20 @@ def _charset(name: bytes) -> str:
 
 
 def body_text(body: bytes, content_type: bytes) -> bytes:
-    """The body as the value of an attribute, in UTF-8: itself if it is text, else base64.
+    """The body as the value of an attribute, in UTF-8: itself if it is text, else base64."""
+    made = text_of(body, content_type)
+    return b2a_base64(body, newline=False) if made is None else made
+
+
+def text_of(body: bytes, content_type: bytes) -> bytes | None:
+    """The body in UTF-8 if it is text, else None.
 
     Text is read in the charset that its content type names, without one as UTF-8, and as Latin-1 where it is not
     UTF-8 either (as header values are). A character which the capture limit cut in two is left out.
     """
     media = media_type(content_type[:MAX_CONTENT_TYPE])
     if not media.is_text:
-        return b2a_base64(body, newline=False)
+        return None
     if media.charset:
         return text(body.decode(media.charset, "replace"))
     if body.isascii():

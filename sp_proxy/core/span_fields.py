@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from sp_proxy.core.memo import Memo
 from sp_proxy.core.otlp import key, string_attribute, text, utf8
-from sp_proxy.core.redaction import RedactHeader
+from sp_proxy.core.redaction import Redaction
 
 Field = tuple[bytes, bytes, bytes]
 """Lower-case name, laid attributes (empty when not sent), value as received; both texts in UTF-8. A plain tuple, the
@@ -47,23 +47,25 @@ class FieldEncoder:
     def __init__(
         self,
         prefix: str,
-        redact: RedactHeader,
+        redaction: Redaction,
         *,
         also: Mapping[bytes, str] | None = None,
         not_repeated: Collection[bytes] = (),
     ) -> None:
         self._prefix = prefix.encode()
-        self._redact = redact
+        self._redaction = redaction
+        self._clean = False
         self._also = {name: key(attribute.encode()) for name, attribute in (also or {}).items()}
         self._not_repeated = frozenset(not_repeated)
         self._lines: Memo[bytes, Field] = Memo(4096, 1024)
         self._names: Memo[bytes, _Name] = Memo(1024, 512)
 
-    def encode(self, block: bytes, pieces: list[bytes]) -> dict[bytes, Field]:
+    def encode(self, block: bytes, pieces: list[bytes], *, clean: bool = False) -> dict[bytes, Field]:
         r"""Lay the attributes of a field block (``b"Name: value\r\n"`` lines) and add them to ``pieces``.
 
-        Returns the fields by name. Lines without a colon or a name say nothing and are left out.
+        ``clean`` as ``Redaction.is_clean`` says. Returns the fields by name. Lines without a colon or a name say nothing and are left out.
         """
+        self._clean = clean
         known = self._lines.get
         fields = [known(line) or self._field(line) for line in block.split(b"\r\n")]
         by_name = {field[_NAME]: field for field in fields}
@@ -73,8 +75,7 @@ class FieldEncoder:
                 values.setdefault(name, []).append(value)
             for name, several in values.items():
                 if name and len(several) > 1:
-                    joined = b", ".join(several)
-                    by_name[name] = (name, self._lay(self._name(name), joined), joined)
+                    by_name[name] = (name, self._lay(self._name(name), several), b", ".join(several))
         pieces += [field[_LAID] for field in by_name.values()]
         return by_name
 
@@ -86,7 +87,7 @@ class FieldEncoder:
         if not known.name:
             return _NOTHING
         value = utf8(value.strip(b" \t"))
-        laid = self._lay(known, value)
+        laid = self._lay(known, [value])
         field = (known.name, laid, value)
         if known.remembered < MAX_VALUES:
             known.remembered += 1
@@ -104,15 +105,20 @@ class FieldEncoder:
                 keys += (self._also[name],)
         return self._names.keep(raw_name, _Name(name, name.decode(), keys), 2 * len(raw_name) + len(name))
 
-    def _lay(self, known: _Name, value: bytes) -> bytes:
-        """The attributes of one field; none when it is not sent, or has its attribute elsewhere."""
-        received = value.decode()
-        sent = self._redact(known.text, received)
-        if sent is None:
+    def _lay(self, known: _Name, values: list[bytes]) -> bytes:
+        """The attributes of one field, from the values of its lines; none when it is not sent, or has its attribute
+        elsewhere. Each line is redacted by itself: what a value means is lost in a joined one.
+        """
+        sent = []
+        for value in values:
+            received = value.decode()
+            redacted = self._redaction.header(known.text, received, clean=self._clean)
+            if redacted is not None:
+                sent.append(value if redacted is received else text(redacted))
+        if not sent:
             return b""
-        if sent is not received:
-            value = text(sent)
+        joined = b", ".join(sent)
         laid = b""
         for laid_key in known.keys:
-            laid += string_attribute(laid_key, value)
+            laid += string_attribute(laid_key, joined)
         return laid

@@ -9,12 +9,11 @@ filter's own, so ``server.address`` is the name that the client used and ``netwo
 connection.
 """
 
-from binascii import b2a_base64
 from collections.abc import Mapping
 from typing import Final
 
 from sp_proxy.core import rpc
-from sp_proxy.core.body import DecodeBody, body_text
+from sp_proxy.core.body import DecodeBody
 from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.core.memo import Memo
 from sp_proxy.core.otlp import (
@@ -29,7 +28,7 @@ from sp_proxy.core.otlp import (
     utf8,
     varint,
 )
-from sp_proxy.core.redaction import RedactHeader, redact_header
+from sp_proxy.core.redaction import NeverSent, Redaction
 from sp_proxy.core.span_fields import Field, FieldEncoder
 
 _KIND: Final = {Direction.INBOUND: b"\x30\x02", Direction.OUTBOUND: b"\x30\x03"}
@@ -109,8 +108,8 @@ def full_url(scheme: str, authority: bytes, target: bytes) -> bytes:
 class SpanEncoder:
     """Makes spans. Keeps bounded memories of what it laid, so one encoder serves all exchanges, one at a time.
 
-    ``decode_body`` undoes content codings, within ``max_body_size`` bytes. ``tags`` become ``sp.tag.NAME``. ``redact``
-    must be pure: its answers are remembered.
+    ``decode_body`` undoes content codings, within ``max_body_size`` bytes. ``tags`` become ``sp.tag.NAME``. All that a
+    client or a server wrote passes through ``redaction``, whose answers are remembered.
     """
 
     def __init__(
@@ -119,29 +118,37 @@ class SpanEncoder:
         *,
         max_body_size: int = 65536,
         tags: Mapping[str, str] | None = None,
-        redact: RedactHeader = redact_header,
+        redaction: Redaction | None = None,
     ) -> None:
         self._decode_body = decode_body
+        self._redaction: Redaction = redaction or NeverSent()
         self._max_body_size = max_body_size
         self._constant = _SPAN_TYPE + b"".join(
             string_attribute(key(text(f"sp.tag.{name}")), text(value)) for name, value in (tags or {}).items()
         )
         self._request_fields = FieldEncoder(
-            "http.request.header.", redact, also={b"user-agent": "user_agent.original"}, not_repeated=(b"host",)
+            "http.request.header.",
+            self._redaction,
+            also={b"user-agent": "user_agent.original"},
+            not_repeated=(b"host",),
         )
-        self._response_fields = FieldEncoder("http.response.header.", redact)
-        self._request_trailers = FieldEncoder("http.request.trailer.", redact)
-        self._response_trailers = FieldEncoder("http.response.trailer.", redact)
+        self._response_fields = FieldEncoder("http.response.header.", self._redaction)
+        self._request_trailers = FieldEncoder("http.request.trailer.", self._redaction)
+        self._response_trailers = FieldEncoder("http.response.trailer.", self._redaction)
         self._kinds: Memo[tuple[Direction, bytes, str, str, bytes, str], bytes] = Memo(512, 2048)
-        self._targets: Memo[tuple[str, bytes, bytes, str, int], bytes] = Memo(2048, 2048)
+        self._targets: Memo[tuple[str, bytes, bytes, str, int], tuple[bytes, bytes]] = Memo(2048, 2048)
         self._peers: Memo[tuple[Direction, str, int, str, int], bytes] = Memo(2048, 1024)
         self._outcomes: Memo[tuple[Direction, int, str], bytes] = Memo(1024, 1024)
 
     def encode_span(self, exchange: Exchange) -> bytes:
-        """The body of a ``Span`` message."""
+        """The body of a ``Span`` message. Raises RedactionError when nobody knows what may be sent of it."""
         x = exchange
         start = x.start_unix_ns
-        name = utf8(x.target)
+        name, laid_target = self._target(x)
+        session_id = utf8(x.session_id)
+        clean = self._redaction.is_clean(
+            session_id, x.request_fields, x.request_trailers, x.response_fields, x.response_trailers
+        )
         pieces = [
             b"\x0a",
             varint(len(x.trace_id)),
@@ -158,29 +165,27 @@ class SpanEncoder:
             b"\x41",
             fixed64(start + x.duration_ns),
             self._kind(x),
-            self._target(x),
+            laid_target,
             self._peer(x),
-            string_attribute(_SESSION_ID, utf8(x.session_id)),
+            string_attribute(_SESSION_ID, self._redaction.session(session_id, clean=clean)),
         ]
         if x.parent_span_id:
             pieces.append(delimited(b"\x22", x.parent_span_id))
 
-        request = self._request_fields.encode(x.request_fields, pieces)
-        truncated = self._body(_REQUEST_BODY, bytes(x.request_body), request, pieces)
+        request = self._request_fields.encode(x.request_fields, pieces, clean=clean)
+        truncated = self._body(_REQUEST_BODY, bytes(x.request_body), x.request_body_size, request, pieces)
         pieces.append(int_attribute(_REQUEST_SIZE, x.request_body_size))
-        truncated |= len(x.request_body) < x.request_body_size
         if x.request_trailers:
-            self._request_trailers.encode(x.request_trailers, pieces)
+            self._request_trailers.encode(x.request_trailers, pieces, clean=clean)
 
         error: str = x.error
         response: dict[bytes, Field] = {}
         if x.status:
-            response = self._response_fields.encode(x.response_fields, pieces)
-            truncated |= self._body(_RESPONSE_BODY, bytes(x.response_body), response, pieces)
+            response = self._response_fields.encode(x.response_fields, pieces, clean=clean)
+            truncated |= self._body(_RESPONSE_BODY, bytes(x.response_body), x.response_body_size, response, pieces)
             pieces.append(int_attribute(_RESPONSE_SIZE, x.response_body_size))
-            truncated |= len(x.response_body) < x.response_body_size
             if x.response_trailers:
-                response = response | self._response_trailers.encode(x.response_trailers, pieces)
+                response = response | self._response_trailers.encode(x.response_trailers, pieces, clean=clean)
         if x.ttfb_ns >= 0:
             pieces.append(double_attribute(_TTFB, x.ttfb_ns / 1e6))
         if truncated:
@@ -188,7 +193,7 @@ class SpanEncoder:
 
         if rpc.is_grpc(request.get(b"content-type", _NO_FIELD)[2]):
             grpc_status = response.get(b"grpc-status", _NO_FIELD)[2]
-            pieces.append(rpc.attributes(x.target, grpc_status))
+            pieces.append(rpc.attributes(name, grpc_status))
             if not error_type(x.direction, x.status, x.error):
                 error = rpc.error(x.direction, grpc_status)
         pieces.append(self._outcome(x.direction, x.status, error))
@@ -216,14 +221,14 @@ class SpanEncoder:
             laid += string_attribute(_RULE, text(x.rule))
         return self._kinds.keep(facts, laid, len(x.service_name) + len(x.method) + len(laid))
 
-    def _target(self, x: Exchange) -> bytes:
-        """What was asked for, and of whom."""
+    def _target(self, x: Exchange) -> tuple[bytes, bytes]:
+        """The target as it may be sent, and the attributes of what was asked for, and of whom."""
         facts = (x.scheme, x.authority, x.target, x.server_address, x.server_port)
         known = self._targets.get(facts)
         if known is not None:
             return known
-        target = utf8(x.target)
-        authority = utf8(x.authority)
+        target = self._redaction.target(utf8(x.target))
+        authority = self._redaction.authority(utf8(x.authority))
         host, port = split_authority(authority)
         address = text(x.server_address)
         laid = (
@@ -242,7 +247,7 @@ class SpanEncoder:
         url = full_url(x.scheme, authority, target)
         if url:
             laid += string_attribute(_FULL, url)
-        return self._targets.keep(facts, laid, len(x.target) + len(x.authority) + len(laid))
+        return self._targets.keep(facts, (target, laid), len(x.target) + len(x.authority) + len(target) + len(laid))
 
     def _peer(self, x: Exchange) -> bytes:
         """The ends of the connection. The peer of an inbound exchange is its client, of an outbound one its server."""
@@ -276,20 +281,24 @@ class SpanEncoder:
             laid += string_attribute(_ERROR_TYPE, text(failure)) + _STATUS_ERROR
         return self._outcomes.keep(facts, laid, len(laid))
 
-    def _body(self, laid_key: bytes, body: bytes, fields: dict[bytes, Field], pieces: list[bytes]) -> bool:
-        """Lay a body, unless it is empty. True when decoding let a part of it out."""
+    def _body(self, laid_key: bytes, body: bytes, size: int, fields: dict[bytes, Field], pieces: list[bytes]) -> bool:
+        """Lay a body, unless it is empty or left out. True when this is not all of it."""
+        complete = len(body) >= size
         if not body:
-            return False
-        complete = True
+            return not complete
         coding = fields.get(b"content-encoding")
+        content = body
         if coding is not None:
-            content = self._decode_body(body, coding[2], self._max_body_size)
-            if content is None:
-                pieces.append(string_attribute(laid_key, b2a_base64(body, newline=False)))
-                return False
-            body = content.data
-            complete = content.complete
-        if body:
-            value = body_text(body, fields.get(b"content-type", _NO_FIELD)[2])
-            pieces.append(string_attribute(laid_key, value))
+            decoded = self._decode_body(body, coding[2], self._max_body_size)
+            if decoded is None:
+                value = self._redaction.coded_body(body)
+                if value is not None:
+                    pieces.append(string_attribute(laid_key, value))
+                return not complete
+            content = decoded.data
+            complete = complete and decoded.complete
+        if content:
+            value = self._redaction.body(content, fields.get(b"content-type", _NO_FIELD)[2], complete=complete)
+            if value is not None:
+                pieces.append(string_attribute(laid_key, value))
         return not complete

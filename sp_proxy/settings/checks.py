@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from sp_proxy.settings.keys import KeyPath, dotted, variable
 from sp_proxy.settings.masking import masked_url
 from sp_proxy.settings.model import SettingsModel
+from sp_proxy.settings.redaction import MIN_SALT
 from sp_proxy.settings.types import Address
 
 type Found = tuple[KeyPath, str]
@@ -42,7 +43,7 @@ def sockets(settings: SettingsModel) -> list[Socket]:
 def problems(settings: SettingsModel, *, sends: bool = True) -> list[Found]:
     """Everything in these settings that cannot work; ``sends`` says whether batches are to be uploaded at all."""
     key = _public_key(settings) if sends else []
-    return [*_clashes(settings), *_loops(settings), *_sizes(settings), *_exporters(settings), *key]
+    return [*_clashes(settings), *_loops(settings), *_sizes(settings), *_exporters(settings), *_salt(settings), *key]
 
 
 def warnings(settings: SettingsModel) -> list[Found]:
@@ -173,6 +174,17 @@ def _urls(settings: SettingsModel) -> list[tuple[KeyPath, str]]:
 def host_of(url: str) -> str:
     """The host of a URL as it is compared: lower case, without the dot at the end and an address's brackets."""
     return (urlsplit(url).hostname or "").rstrip(".").lower()
+
+
+def _salt(settings: SettingsModel) -> list[Found]:
+    redaction = settings.redaction
+    actions = [*redaction.detectors.model_dump().values(), *(rule.action for rule in redaction.rules)]
+    length = len(redaction.salt.get_secret_value())
+    if length >= MIN_SALT or (not length and "hash" not in actions):
+        return []
+    found = "one that is too short" if length else "nothing"
+    needed = " (the action hash needs it)" if "hash" in actions else ""
+    return [(("redaction", "salt"), f"found {found}; allowed: {MIN_SALT} characters or more{needed}")]
 
 
 def _public_key(settings: SettingsModel) -> list[Found]:

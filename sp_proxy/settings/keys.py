@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from sp_proxy.settings.model import Section, SettingsModel
+from sp_proxy.settings.model import SettingsModel
+from sp_proxy.settings.section import Section
 
 type KeyPath = tuple[str | int, ...]
 

@@ -7,8 +7,11 @@ the filter's ``pluginConfig`` where they come from it, camel case included.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
+from sp_proxy.settings.limits import Limits, RateLimit, Sampling
+from sp_proxy.settings.redaction import Redaction
+from sp_proxy.settings.section import Section
 from sp_proxy.settings.types import (
     Address,
     AnyCase,
@@ -33,13 +36,6 @@ from sp_proxy.settings.types import (
     User,
 )
 
-
-class Section(BaseModel):
-    """A mapping in the configuration in which unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=True)
-
-
 # ---- contract, section 1
 
 
@@ -51,6 +47,7 @@ class ServerRule(Section):
     paths: list[Pattern] = Field([], description="Alternatives to `path`; one of them must match.")
     methods: list[Method] = Field([], description="Request methods; none means all.")
     exclude: bool = Field(False, description="A match is not collected, whatever other rules say.")
+    limits: RateLimit | None = Field(None, description="Limits of what this rule collects, beside the daemon's own.")
 
 
 class ClientRule(Section):
@@ -60,6 +57,7 @@ class ClientRule(Section):
     paths: list[Pattern] = Field([], description="Regular expressions searched in the request target; one must match.")
     methods: list[Method] = Field([], description="Request methods; none means all.")
     exclude: bool = Field(False, description="A match is not collected, whatever other rules say.")
+    limits: RateLimit | None = Field(None, description="Limits of what this rule collects, beside the daemon's own.")
 
 
 class HttpRules(Section):
@@ -362,6 +360,9 @@ class SettingsModel(Section):
     tags: dict[TagName, Line] = Field({}, description="Custom tags: resource attributes of every batch.")
     capture: Capture = Field(Capture(), description="What is captured.")
     relay: Relay = Field(Relay(), description="Relay workers.")
+    redaction: Redaction = Field(Redaction(), description="What never leaves this machine.")
+    limits: Limits = Field(Limits(), description="How much is captured at most.")
+    sampling: Sampling = Field(Sampling(), description="Which part of the traces is captured.")
     batch: Batch = Field(Batch(), description="Batching.")
     queue: Queue = Field(Queue(), description="Sending queue.")
     spool: Spool = Field(Spool(), description="Sending queue on disk.")

@@ -10,7 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from sp_proxy.settings.keys import Node, fields, node, variable
 from sp_proxy.settings.manifest import UNUSED
-from sp_proxy.settings.model import Section, SettingsModel
+from sp_proxy.settings.model import SettingsModel
+from sp_proxy.settings.section import Section
 from sp_proxy.settings.types import Address, parse_duration, parse_size
 
 _HEAD = """\

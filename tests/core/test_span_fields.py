@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from sp_proxy.core.redaction import redact_header
+from sp_proxy.core.redaction import NeverSent, Redaction
 from sp_proxy.core.span_fields import MAX_VALUES, FieldEncoder
 
 
-def encoder(redact=redact_header) -> FieldEncoder:
-    return FieldEncoder("h.", redact, also={b"user-agent": "agent"}, not_repeated=(b"host",))
+def encoder(redaction: Redaction | None = None) -> FieldEncoder:
+    return FieldEncoder("h.", redaction or NeverSent(), also={b"user-agent": "agent"}, not_repeated=(b"host",))
 
 
 def attributes(fields: FieldEncoder, block: bytes) -> dict[str, str]:
@@ -66,11 +66,12 @@ def test_what_is_never_sent():
 
 
 def test_redaction_sees_every_value_and_may_replace_it():
-    def redact(name: str, value: str) -> str | None:
-        return None if value == "drop" else value.replace("secret", "***") + ("\udc80" if name == "bad" else "")
+    class Changing(NeverSent):
+        def header(self, name: str, value: str, *, clean: bool = False) -> str | None:
+            return None if value == "drop" else value.replace("secret", "***") + ("\udc80" if name == "bad" else "")
 
-    block = b"User-Agent: my secret\r\na: secret\r\na: secret\r\nb: drop\r\nbad: x\r\n"
-    assert attributes(encoder(redact), block) == {
+    block = b"User-Agent: my secret\r\na: secret\r\na: drop\r\na: secret\r\nb: drop\r\nbad: x\r\n"
+    assert attributes(encoder(Changing()), block) == {
         "h.user-agent": "my ***",
         "agent": "my ***",
         "h.a": "***, ***",

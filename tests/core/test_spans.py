@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from sp_proxy.core.exchange import Direction, Exchange
-from sp_proxy.core.redaction import redact_header
+from sp_proxy.core.redaction import NeverSent
 from sp_proxy.core.spans import SpanEncoder, error_type, full_url, split_authority
 from sp_proxy.exporter.body import decode_body
 from tests.golden import differences as golden
@@ -271,10 +271,13 @@ def test_grpc():
 
 
 def test_tags_and_redaction():
-    def redact(name: str, value: str) -> str | None:
-        return None if name == "user-agent" else redact_header(name, value)
+    class WithoutUserAgent(NeverSent):
+        def header(self, name: str, value: str, *, clean: bool = False) -> str | None:
+            return None if name == "user-agent" else super().header(name, value, clean=clean)
 
-    read = attributes(span_of(exchange(), SpanEncoder(decode_body, tags={"team": "köln"}, redact=redact)))
+    read = attributes(
+        span_of(exchange(), SpanEncoder(decode_body, tags={"team": "köln"}, redaction=WithoutUserAgent()))
+    )
     assert read["sp.tag.team"] == "köln"
     assert "user_agent.original" not in read
     assert "http.request.header.user-agent" not in read
