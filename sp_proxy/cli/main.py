@@ -35,7 +35,10 @@ COMMANDS = {
     "run": Subcommand("sp_proxy.cli.run", "Run the daemon."),
     "netfilter": Subcommand("sp_proxy.cli.netfilter", "Write, apply, verify or remove redirect rules."),
     "backend": Subcommand("sp_proxy.cli.backend", "Run the embedded backend alone."),
+    "ca": Subcommand("sp_proxy.cli.ca", "The certificate authority for intercepted TLS."),
     "demo": Subcommand("sp_proxy.cli.demo", "See it work: a small application, captured live."),
+    "status": Subcommand("sp_proxy.cli.status", "Ask the daemon where every captured record went."),
+    "spool": Subcommand("sp_proxy.cli.spool", "Look at the sending queue on disk, check, send or export it."),
     "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),
 }
 

@@ -49,6 +49,8 @@ class SpoolQueue:
         self._log = log
         self._arrivals = trio.lowlevel.ParkingLot()
         self._work = trio.Event()
+        self.looked = trio.Event()
+        """What an earlier life has left has been found, or the disk refuses."""
         self._read_records = 0
         self._read_bytes = 0
         """Of leases whose content came from disk."""
@@ -162,6 +164,7 @@ class SpoolQueue:
             self._work = trio.Event()
             if trio.current_time() >= self._retry_at:
                 await self._open()
+                self.looked.set()
                 await self._store_due()
             await self._spool.tidy()
             self._arrivals.unpark_all()
@@ -189,7 +192,12 @@ class SpoolQueue:
         return self._policy.mode != "always" or bool(self._problem)
 
     def _disk_ready(self) -> bool:
-        return not self._disk_left and self._spool.is_open and self._spool.index.waiting > 0 and trio.current_time() >= self._retry_at
+        return (
+            not self._disk_left
+            and self._spool.is_open
+            and self._spool.index.waiting > 0
+            and trio.current_time() >= self._retry_at
+        )
 
     async def _read(self) -> Lease | None:
         """Lease from disk; None when there is nothing, or it refuses."""
