@@ -6,7 +6,6 @@
 Messages are bytes without a schema. Each handler tells the metadata which it saw in its trailing metadata, as JSON.
 """
 
-import itertools
 import json
 import sys
 import time
@@ -101,16 +100,16 @@ def call_all(target: str) -> dict[str, Any]:
         keep("ServerStream", call, list(call))
         answer, call = method("stream_unary", "ClientStream").with_call(iter([b"a", b"b", b"c"]), timeout=TIMEOUT)
         keep("ClientStream", call, [answer])
-        results["BothStream"] = lock_step(method("stream_stream", "BothStream"), keep) or results["BothStream"]
+        keep("BothStream", *lock_step(method("stream_stream", "BothStream")))
         call = method("unary_unary", "Refuse").future(b"tea", timeout=TIMEOUT)
         assert call.exception() is not None
         keep("Refuse", call, [])
     return results
 
 
-def lock_step(start: Any, keep: Any) -> None:
+def lock_step(start: Any) -> tuple[Any, list[bytes]]:
+    """The call and its answers. Each message waits for the answer to the one before."""
     answers: list[bytes] = []
-    heard = itertools.count()
 
     def messages() -> Iterator[bytes]:
         for number in range(5):
@@ -118,12 +117,12 @@ def lock_step(start: Any, keep: Any) -> None:
             while len(answers) < number:
                 assert time.monotonic() < deadline, f"message {number} waits for the answer to the one before"
                 time.sleep(0.001)
-            yield b"%d" % next(heard)
+            yield b"%d" % number
 
     call = start(messages(), timeout=TIMEOUT)
     for answer in call:
         answers.append(answer)  # noqa: PERF402  # the other thread waits for each
-    keep("BothStream", call, answers)
+    return call, answers
 
 
 if __name__ == "__main__":

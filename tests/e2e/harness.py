@@ -174,8 +174,9 @@ class Daemon:
         took with it when it died, of which nobody but itself had known.
         """
         self.reported()
-        settled = partial(_nothing_waits, workers_died=workers_died)
-        metrics = eventually(self.metrics, settled, "all records decided")
+        metrics = eventually(
+            self.metrics, lambda seen: _nothing_waits(seen, workers_died=workers_died), "all records decided"
+        )
         captured = total(metrics, "sp_proxy_exchanges_captured_total")
         accepted = total(metrics, "sp_proxy_records_accepted_total")
         lost = {

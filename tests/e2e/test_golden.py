@@ -9,8 +9,8 @@ import http.client
 import http.server
 import json
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,12 +26,14 @@ from tests.e2e.harness import (
     require_daemon,
     write_config,
 )
-from tests.e2e.otlp_sink import Arrived, Sink, otlp_sink, values
+from tests.e2e.otlp_sink import Arrived, otlp_sink, values
 from tests.e2e.servers import http_server
 from tests.golden import differences as golden
 from tests.netns import Namespace
 
 CASES = {case["name"]: case for case in golden.load()}
+RUNNABLE = [name for name in CASES if not golden.difference(name).refused_at_start]
+RECORDED = [name for name in RUNNABLE if golden.expect_captured(CASES[name])]
 ORIGIN_PORT = 9001
 SINK_PORT = 9002
 FORWARD_PORT = {"inbound": 18001, "outbound": 18002}
@@ -116,7 +118,7 @@ def ask(case: dict[str, Any], seen: Seen) -> None:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> Iterator[dict[str, Seen]]:
+def outcomes() -> dict[str, Seen]:
     """All cases that can be run, by name, and what became of them."""
     require_daemon()
     by_config: dict[str, list[dict[str, Any]]] = {}
@@ -124,20 +126,15 @@ def outcomes() -> Iterator[dict[str, Seen]]:
         if not golden.difference(case["name"]).refused_at_start:
             by_config.setdefault(json.dumps(case["config"], sort_keys=True), []).append(case)
     found: dict[str, Seen] = {}
-    with Namespace("golden") as namespace, ExitStack() as stack:
-        origin = Origin()
-        stack.enter_context(http_server(namespace, origin.handler(), ORIGIN_PORT))
-        sink = stack.enter_context(otlp_sink(namespace, SINK_PORT))
-        for text, cases in by_config.items():
-            found |= run_config(namespace, json.loads(text), cases, origin, sink)
-        yield found
-    assert len(found) == len(CASES) - 1
+    with ThreadPoolExecutor(3) as pool:
+        for some in pool.map(run_config, map(json.loads, by_config), by_config.values()):
+            found |= some
+    assert len(found) == len(RUNNABLE)
+    return found
 
 
-def run_config(
-    namespace: Namespace, config: dict[str, Any], cases: list[dict[str, Any]], origin: Origin, sink: Sink
-) -> dict[str, Seen]:
-    """One daemon, all cases of its configuration, one after the other."""
+def run_config(config: dict[str, Any], cases: list[dict[str, Any]]) -> dict[str, Seen]:
+    """One daemon in a namespace of its own, all cases of its configuration, one after the other."""
     settings = {
         **{name: value for name, value in SETTINGS.items() if name != "service_name"},
         **config,
@@ -151,25 +148,26 @@ def run_config(
             ],
         },
     }
+    origin = Origin()
     found: dict[str, Seen] = {}
-    with home() as directory:
+    with (
+        Namespace("golden") as namespace,
+        home() as directory,
+        http_server(namespace, origin.handler(), ORIGIN_PORT),
+        otlp_sink(namespace, SINK_PORT) as sink,
+    ):
         # The name which the filter's workload had.
         environ = {"OTEL_SERVICE_NAME": "default-service"}
         daemon = launch(namespace, directory, write_config(directory, settings), environ=environ)
-        try:
-            daemon.wait_ready()
-            for case in cases:
-                seen = found[case["name"]] = origin.seen = Seen()
-                origin.case = case
-                namespace.call(partial(ask, case, seen))
-            daemon.stop()  # delivers everything first
-        finally:
-            daemon.process.kill()
-            daemon.process.wait()
-    arrived, sink.spans = sink.spans, []
+        daemon.wait_ready()
+        for case in cases:
+            seen = found[case["name"]] = origin.seen = Seen()
+            origin.case = case
+            namespace.call(partial(ask, case, seen))
+        daemon.stop()  # delivers everything first
     # A span belongs to the case whose origin saw its id. One of a request that was not injected belongs to none.
     by_id = {identity(seen.request).span_id: seen for seen in found.values()}
-    for one in arrived:
+    for one in sink.spans:
         by_id[one.span.span_id.hex()].uploaded.append(one)
     return found
 
@@ -218,9 +216,6 @@ SHAPES = {
     "SPAN": re.compile("[0-9a-f]{16}"),
     "SESSION": re.compile("sp-session-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 }
-
-RUNNABLE = [name for name in CASES if not golden.difference(name).refused_at_start]
-RECORDED = [name for name in RUNNABLE if golden.expect_captured(CASES[name])]
 
 
 def own_name(case: dict[str, Any]) -> str:
