@@ -180,10 +180,13 @@ class Daemon:
         captured = total(metrics, "sp_proxy_exchanges_captured_total")
         accepted = total(metrics, "sp_proxy_records_accepted_total")
         lost = {
-            name: count for name, count in metrics.items() if re.search(r"(dropped|rejected)_total", name) and count
+            name: count
+            for name, count in metrics.items()
+            if re.search(r"(dropped|rejected|shed)_total", name) and count
         }
         assert captured == accepted, (captured, accepted, lost)
         assert lost == {}
+        assert metrics["sp_proxy_delivery_balanced"] == 1
         assert total(metrics, "sp_proxy_worker_tap_faults_total") == 0
         return metrics
 
@@ -216,13 +219,14 @@ def _nothing_waits(metrics: Metrics, *, workers_died: bool) -> bool:
     captured = total(metrics, "sp_proxy_worker_captured_total")
     captured -= total(metrics, "sp_proxy_channel_records_dropped_total")
     complete = workers_died or captured == total(metrics, "sp_proxy_exchanges_captured_total")
-    return complete and total(metrics, "sp_proxy_records_waiting") == 0
+    return complete and not any(value for name, value in metrics.items() if name.startswith("sp_proxy_records_waiting"))
 
 
 def write_config(directory: Path, settings: Mapping[str, Any]) -> Path:
-    """The configuration file."""
+    """The configuration file, with a place for the spool."""
     path = directory / "sp_proxy.yaml"
-    path.write_text(yaml.safe_dump(dict(settings)), "utf-8")
+    defaults = {"spool": {"directory": str(directory / "spool")}}
+    path.write_text(yaml.safe_dump({**defaults, **settings}), "utf-8")
     path.chmod(0o644)
     return path
 
