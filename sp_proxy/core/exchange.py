@@ -35,6 +35,33 @@ msgspec refuses a union of the two at run time.
 """
 
 
+class WebSocketMessage(Struct, frozen=True, array_like=True, gc=False):
+    """One message of a WebSocket connection (RFC 6455)."""
+
+    from_client: bool
+    end_unix_ns: int
+    """When its last byte was seen."""
+    binary: bool
+    size: int
+    """Payload bytes on the wire: of a compressed message, its compressed size."""
+    content: bytes = b""
+    """Decompressed, cut at a limit; empty where it could not be kept."""
+
+
+class WebSocketSummary(Struct, frozen=True, array_like=True):
+    """What passed through a WebSocket connection after its handshake."""
+
+    client_messages: int
+    client_bytes: int
+    """Payload bytes on the wire of all messages, those of control frames not included."""
+    server_messages: int
+    server_bytes: int
+    close_code: int
+    """Of the first close frame; 0 when there was none, or none in it."""
+    messages: tuple[WebSocketMessage, ...] = ()
+    """The first ones, in the order in which they ended."""
+
+
 class Exchange(Struct, frozen=True, array_like=True, gc=False):
     """One request with its response (RFC 9110 section 3.4), as forwarded upstream and as received from there.
 
@@ -83,3 +110,5 @@ class Exchange(Struct, frozen=True, array_like=True, gc=False):
     error: ErrorType = ""
     rule: str = ""
     """The collection rule that selected it, as ``server[0]``; empty where no rules are configured."""
+    websocket: WebSocketSummary | None = None
+    """Of a handshake whose connection's messages were watched: the exchange then ends with the connection."""

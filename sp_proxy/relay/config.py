@@ -7,6 +7,7 @@ from msgspec import Struct, msgpack
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig
+from sp_proxy.taps.sniff import HandOverRules
 
 
 class ListenerConfig(Struct, frozen=True, array_like=True):
@@ -36,6 +37,12 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     grace_period: float = 30.0
     loop_guard_fd: int = -1
     """Shared memory of ``loop_guard.TABLE_BYTES`` bytes, the same for all workers; -1 for a table of one's own."""
+    hand_over: HandOverRules = HandOverRules()
+    """What belongs to the mitm worker."""
+    handover_fd: int = -1
+    """Sending end of ``relay/handoff.py``; -1: there is no mitm worker."""
+    engine_state_fd: int = -1
+    """Shared memory that says whether it takes anything."""
 
 
 encode_config = msgpack.Encoder().encode

@@ -304,7 +304,7 @@ class Connection:
             downstream.reset()
             return
         self._endpoints = Endpoints(source[0], source[1], *destination)
-        self.tap = Http1Tap(self._listener.context, self._endpoints)
+        self.tap = worker.detection.first_tap(self._endpoints)
         if self._listener.resolve:
             worker.own(self._resolve_and_connect(destination))
         else:
@@ -413,6 +413,41 @@ class Connection:
             self._refuse(tap.answer)
         elif signal is Signal.ABORT:
             self.abort()
+        elif signal is Signal.HAND_OVER:
+            self._hand_over(tap)
+        elif signal is Signal.KEEP:
+            self._keep(tap.take_held(), tap.take_kept())
+
+    def _keep(self, held: bytes, kept: bytes) -> None:
+        """The connection is ours: give what was held to the tap for it."""
+        self.tap = self._worker.detection.next_tap(self._listener.context, self._endpoints, held)
+        if kept:
+            self.upstream.data_received(kept)
+        if held:
+            self.downstream.data_received(held)
+
+    def _hand_over(self, tap: Tap) -> None:
+        """The connection is the mitm worker's, which connects upstream itself: nothing has been sent there."""
+        worker, downstream, upstream = self._worker, self.downstream, self.upstream
+        held = tap.take_held()
+        fileno = downstream.transport.get_extra_info("socket").fileno()
+        downstream.transport.pause_reading()
+        if not worker.detection.hand_over(
+            worker.counters, fileno, self._listener.context.direction, self._endpoints, held
+        ):
+            if isinstance(upstream.transport, asyncio.Transport):
+                downstream.transport.resume_reading()
+            self._keep(held, b"")
+            return
+        self._close_tap("")
+        self._refused = True  # what becomes of one end is no longer passed on to the other
+        downstream.transport.abort()  # closes our descriptor of a socket that stays open
+        self._forget_socket()
+        if self._local_port and upstream.lost:
+            worker.loop_guard.closed(self._local_port)
+            self._local_port = 0
+        if not upstream.lost:
+            upstream.transport.abort()
 
     def tap_failed(self, data: bytes, error: Exception) -> None:
         """A fault in the tap: count and log it, and go on without, with the client's bytes that it had not given back."""
@@ -437,8 +472,12 @@ class Connection:
     def _held_long_enough(self) -> None:
         self._hold_timer = None
         tap = self.tap
-        if tap is not None and (data := tap.timeout()) and not self.upstream.transport.is_closing():
+        if tap is None:
+            return
+        if (data := tap.timeout()) and not self.upstream.transport.is_closing():
             self.upstream.transport.write(data)
+        if tap.signal is Signal.KEEP:
+            self.look_at_signal()
 
     def _refuse(self, answer: bytes) -> None:
         """Strict reading: answer the client ourselves, abandon upstream, and close without cutting off the answer."""

@@ -27,6 +27,7 @@ from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig
 from sp_proxy.relay.connection import Connection
+from sp_proxy.relay.detect import Detection
 from sp_proxy.relay.listener import Listener
 from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.taps.context import TapContext
@@ -53,6 +54,7 @@ class Worker:
         self.counters: defaultdict[str, int] = defaultdict(int)
         self.connections: set[Connection] = set()
         self.loop_guard = LoopGuard(config.loop_guard_fd)
+        self.detection = Detection(config)
         channel = socket.socket(fileno=config.channel_fd)
         channel.setblocking(False)
         self.sender = Sender(loop, channel, self.counters)

@@ -35,6 +35,8 @@ class RunningWorker:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     headers: HeaderConfig = field(default_factory=lambda: HeaderConfig("orders"))
     options: dict[str, Any] = field(default_factory=dict)
+    pass_fds: tuple[int, ...] = ()
+    """Descriptors that ``options`` name."""
     exchanges: list[Exchange] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
@@ -56,7 +58,7 @@ class RunningWorker:
         os.close(writer)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "sp_proxy.relay", str(reader)],
-            pass_fds=(reader, listener.fileno(), theirs.fileno()),
+            pass_fds=(reader, listener.fileno(), theirs.fileno(), *self.pass_fds),
         )
         os.close(reader)
         theirs.close()
