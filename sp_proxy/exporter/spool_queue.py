@@ -238,8 +238,8 @@ class SpoolQueue:
         if self._policy.mode == "always" or self._is_above():
             yield from self._memory.waiting()
         if self._policy.mode == "overflow":
-            old = trio.current_time() - self._policy.after
-            yield from (lease for lease in self._memory.held() if lease.entry is None and lease.since <= old)
+            now, after = trio.current_time(), self._policy.after  # added as in _next_time, or rounding makes it spin
+            yield from (lease for lease in self._memory.held() if lease.entry is None and lease.since + after <= now)
 
     async def _store(self, lease: Lease) -> bool:
         """Put one payload on disk; False when the disk refuses."""
