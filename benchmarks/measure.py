@@ -8,7 +8,7 @@ from benchmarks import load, transfers
 from benchmarks.cases import Case, Kind
 from benchmarks.origin import HUGE_BYTES
 from benchmarks.processes import BenchmarkError, Memory, cpu_seconds, memory
-from benchmarks.proxies import Instance, Setup
+from benchmarks.proxies import Instance, Settled, Setup
 
 Numbers = dict[str, float]
 """Of one measurement, by name: ``cpu_us`` and ``worker_cpu_us`` (a request, or 100 MiB), ``rate`` (requests a second),
@@ -17,6 +17,8 @@ Numbers = dict[str, float]
 """
 
 MIB = 1 << 20
+MIN_RECORD_BYTES = 300
+"""Less than any record has: the fields of a request and its response alone are as many."""
 TRANSFERS = 2
 """Large bodies a round: one takes 100 ms, too short for a scheduler's turns to even out."""
 
@@ -81,8 +83,9 @@ def measure(case: Case, instance: Instance, setup: Setup, seconds: float) -> Mea
 def _load(instance: Instance, run: Callable[[], load.LoadResult]) -> Measured:
     meter = _Meter(instance)
     result = run()
-    lost = instance.settle()
+    settled = instance.settle()
     cpu, worker = meter.read()
+    _check(settled, result.requests)
     said = asdict(result)
     numbers: Numbers = {
         "cpu_us": cpu * 1e6 / result.requests,
@@ -90,27 +93,40 @@ def _load(instance: Instance, run: Callable[[], load.LoadResult]) -> Measured:
         **{name: float(said[name]) for name in ("p50_ms", "p99_ms", "p999_ms", "errors")},
         **_memory("", memory(instance.pids())),
     }
-    return Measured(_with_worker(instance, numbers, worker * 1e6 / result.requests), lost)
+    return Measured(_with_worker(instance, numbers, worker * 1e6 / result.requests), settled.lost)
+
+
+def _check(settled: Settled, requests: int) -> None:
+    """What should have been captured was. Raises BenchmarkError.
+
+    Requests in flight when a client stops are answered without being counted by it, so there may be more.
+    """
+    if settled.captured is not None and settled.captured < requests:
+        raise BenchmarkError(f"only {settled.captured:,.0f} of {requests:,} requests were captured")
+    if settled.channel_bytes is not None and settled.channel_bytes < requests * MIN_RECORD_BYTES:
+        raise BenchmarkError(f"only {settled.channel_bytes:,} bytes of records came of {requests:,} requests")
 
 
 def _bulk(instance: Instance, run: Callable[[], float]) -> Measured:
     meter = _Meter(instance)
     seconds = sum(run() for _ in range(TRANSFERS))
-    lost = instance.settle()
+    settled = instance.settle()
     cpu, worker = meter.read()
+    _check(settled, TRANSFERS)
     numbers: Numbers = {
         "cpu_us": cpu * 1e6 / TRANSFERS,
         "mb_s": HUGE_BYTES * TRANSFERS / seconds / 1e6,
         **_memory("", memory(instance.pids())),
     }
-    return Measured(_with_worker(instance, numbers, worker * 1e6 / TRANSFERS), lost)
+    return Measured(_with_worker(instance, numbers, worker * 1e6 / TRANSFERS), settled.lost)
 
 
 def _idle(case: Case, instance: Instance) -> Measured:
     possible = transfers.possible_connections(case.connections)
     before, worker_before = memory(instance.pids()), memory(instance.workers())
     with transfers.idle_connections(instance.port, possible, prefix=instance.prefix) as count:
-        lost = instance.settle()
+        settled = instance.settle()
+        _check(settled, count)
         after, worker_after = memory(instance.pids()), memory(instance.workers())
     numbers: Numbers = {
         "connections": count,
@@ -130,7 +146,7 @@ def _idle(case: Case, instance: Instance) -> Measured:
         remark = f"no more than {count:,} connections in {transfers.IDLE_SECONDS:g} s"
     elif count < case.connections:
         remark = f"{count:,} connections, by the hard limit of descriptors"
-    return Measured(numbers, "; ".join(filter(None, (lost, remark))))
+    return Measured(numbers, "; ".join(filter(None, (settled.lost, remark))))
 
 
 def _with_worker(instance: Instance, numbers: Numbers, worker_cpu: float) -> Numbers:

@@ -1,25 +1,20 @@
 """The proxies that are compared: how each is started, and which of its processes do what."""
 
-import re
 import sys
-import time
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks import envoy
+from benchmarks import daemon, envoy
 from benchmarks.origin import Origin, accepts
 from benchmarks.processes import BenchmarkError, Running, free_port
 
 ROOT = Path(__file__).parent.parent
 DETECTORS = ("payment_card", "bearer_token", "jwt", "aws_key", "email")
-SETTLE_SECONDS = 60.0
-"""What the exporter may need for the records of one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +29,18 @@ class Setup:
     workers: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the records since the last time."""
+
+    captured: float | None = None
+    """How many there were, if there should be one for each request."""
+    channel_bytes: int | None = None
+    """What the workers wrote, where nobody counts records."""
+    lost: str = ""
+    """What was lost, for the reader."""
+
+
 @dataclass(slots=True)
 class Instance:
     """One that runs; or none, for direct."""
@@ -44,8 +51,12 @@ class Instance:
     """What a request target begins with: a forward proxy wants the absolute form."""
     admin: int = 0
     """Port of sp_proxy's admin server."""
-    lost: float = 0
-    """Records of sp_proxy that were lost so far."""
+    captures: bool = False
+    """Whether it is sp_proxy and every request is to be captured."""
+    sink: bool = False
+    """Whether the process above sp_proxy's workers is the one that throws their records away."""
+    _books: daemon.Books = field(default_factory=daemon.Books)
+    _sunk: int = 0
 
     def pids(self) -> list[int]:
         """All its processes."""
@@ -55,25 +66,20 @@ class Instance:
         """Of sp_proxy: the relay workers among them."""
         return [pid for pid in self.pids() if b"sp_proxy.relay" in _command_line(pid)]
 
-    def settle(self) -> str:
-        """Wait until every record is decided, so that its cost is in the count. Returns what was lost since the last
-        time, or ''.
-        """
+    def settle(self) -> Settled:
+        """Wait until every record is decided, so that its cost is in the count."""
+        if self.sink and self.process:
+            before, self._sunk = self._sunk, daemon.bytes_read(self.process.pid)
+            return Settled(channel_bytes=self._sunk - before)
         if not self.admin:
-            return ""
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            numbers = _metrics(self.admin)
-            captured = _sum(numbers, "sp_proxy_exchanges_captured_total")
-            at_worker = _sum(numbers, "sp_proxy_worker_captured_total")
-            dropped = _sum(numbers, "sp_proxy_channel_records_dropped_total")
-            if at_worker == captured + dropped and not _sum(numbers, "sp_proxy_records_waiting"):
-                lost = captured + dropped - _sum(numbers, "sp_proxy_records_accepted_total")
-                before, self.lost = self.lost, lost
-                return f"{lost - before:,.0f} records lost, the exporter's queue being full" if lost > before else ""
-            if time.monotonic() > deadline:
-                raise BenchmarkError(f"records were still waiting after {SETTLE_SECONDS:g} s")
-            time.sleep(0.05)
+            return Settled()
+        old, self._books = self._books, daemon.settle(self.admin)
+        earlier = dict(old.lost)
+        lost = {reason: count - earlier.get(reason, 0) for reason, count in self._books.lost}
+        return Settled(
+            captured=self._books.captured - old.captured if self.captures else None,
+            lost=", ".join(f"{count:,.0f} records lost ({reason})" for reason, count in lost.items() if count),
+        )
 
     def stop(self) -> None:
         """End it."""
@@ -110,6 +116,7 @@ def _sp_proxy(proxy: Proxy, setup: Setup, *, handed: bool = False, **settings: A
         },
         "relay": {"workers": setup.workers},
         "admin": {"listen": f"127.0.0.1:{admin}"},
+        "spool": {"directory": str(setup.directory / f"spool-{port}")},
         "shutdown": {"grace_period": "1s", "flush_timeout": "1s"},
         "log": {"level": "warning"},
     }
@@ -120,9 +127,10 @@ def _sp_proxy(proxy: Proxy, setup: Setup, *, handed: bool = False, **settings: A
     else:
         command = [_tool("sp-proxy"), "run", "--config", str(config)]
     process = Running(f"{proxy.name}-{port}", command, setup.directory, {"PYTHONPATH": str(ROOT)} if handed else None)
-    instance = Instance(port, process, admin=0 if handed else admin)
-    _wait(instance, partial(_ready, admin) if not handed else partial(accepts, port))
+    captures = settings.get("capture") != {"enabled": False}
+    instance = Instance(port, process, admin=0 if handed else admin, captures=captures, sink=handed)
     if not handed:
+        _wait(instance, partial(daemon.ready, admin))
         return instance
     # Bound is not yet served: the listening sockets are older than the worker.
     _wait(instance, lambda: len(instance.workers()) == setup.workers)
@@ -223,22 +231,3 @@ def _command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def _ready(admin: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/healthz/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def _metrics(admin: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in {"", "#"})}
-
-
-def _sum(numbers: dict[str, float], family: str) -> float:
-    pattern = re.compile(rf"{re.escape(family)}(\{{.*\}})?")
-    return sum(value for name, value in numbers.items() if pattern.fullmatch(name))
