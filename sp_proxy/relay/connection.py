@@ -10,6 +10,7 @@ already been accepted by the kernel.
 """
 
 import asyncio
+import errno
 import logging
 import socket
 import struct
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CONNECTED = (0, errno.EISCONN)
 _LINGER_RESET = struct.pack("ii", 1, 0)
 _READ_BYTES = 262144
 _MAX_DRAIN_BYTES = 8 * 1024 * 1024
@@ -44,11 +46,11 @@ CLOSE_DELAY = 1.0
 """After a refusal, seconds to let the client read the answer before its unread bytes cause a reset (RFC 9112 section 9.6)."""
 
 
-def _as_socket(transport: asyncio.Transport) -> socket.socket:
+def _as_socket(transport: asyncio.Transport, family: int = 0) -> socket.socket:
     """A socket object over the transport's descriptor; the caller must ``detach`` it."""
     known = transport.get_extra_info("socket")
     # told the family, it need not ask the kernel: three calls less
-    return socket.socket(known.family, socket.SOCK_STREAM, 0, known.fileno())
+    return socket.socket(family or known.family, socket.SOCK_STREAM, 0, known.fileno())
 
 
 class _Side(asyncio.Protocol):
@@ -90,8 +92,8 @@ class _Side(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def finish_writing(self) -> None:
-        """Pass on an end of stream."""
-        if not self.lost and not self.transport.is_closing():
+        """Pass on an end of stream. When both ends have finished, closing does it."""
+        if not self.ended and not self.lost and not self.transport.is_closing():
             self.transport.write_eof()
 
     def reset(self, *, now: bool = False) -> None:
@@ -214,8 +216,11 @@ class Upstream(_Side):
         """It has finished sending; it may still receive."""
         self.ended = True
         connection = self.connection
-        if connection.tap is not None and (kept := connection.tap.server_eof()):
-            self.other.transport.write(kept)
+        if connection.tap is not None:
+            if kept := connection.tap.server_eof():
+                self.other.transport.write(kept)
+            if connection.tap.signal:
+                connection.look_at_signal()
         self.other.finish_writing()
         connection.ended()
         return True
@@ -285,7 +290,7 @@ class Connection:
         """Find out where the connection goes, and connect there."""
         worker, downstream = self._worker, self.downstream
         worker.connections.add(self)
-        sock = _as_socket(downstream.transport)
+        sock = _as_socket(downstream.transport, self._listener.listening.family)
         try:
             source, local = sock.getpeername()[:2], sock.getsockname()[:2]
             destination = self._listener.destination(sock, local)
@@ -320,15 +325,16 @@ class Connection:
             self._connect(cast("tuple[str, int]", found[0][4][:2]))
 
     def _connect(self, destination: tuple[str, int]) -> None:
-        sock = socket.socket(socket.AF_INET6 if ":" in destination[0] else socket.AF_INET, socket.SOCK_STREAM)
-        self._up_socket = sock
-        sock.setblocking(False)
+        family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
+        sock = self._up_socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         error = sock.connect_ex(destination)
-        if error in (0, 115):  # EINPROGRESS
+        if error == errno.EINPROGRESS:
+            error = sock.connect_ex(destination)  # to this machine itself it is done, or refused, by now
+        if error in _CONNECTED or error == errno.EALREADY:
             local = sock.getsockname()
             self._local_port = local[1]
             self._worker.loop_guard.opened(local[:2], destination)
-            if error:
+            if error == errno.EALREADY:
                 self._worker.loop.add_writer(sock.fileno(), self._connect_ended)
             else:
                 self._worker.own(self._adopt())
