@@ -130,6 +130,9 @@ def encode_request(resource: bytes, scope: bytes, spans: Iterable[bytes]) -> byt
     pieces = [b"\x0a", varint(len(scope)), scope]
     for span in spans:
         pieces += (b"\x12", varint(len(span)), span)
-    scope_spans = b"".join(pieces)
-    resource_spans = delimited(b"\x0a", resource) + delimited(b"\x12", scope_spans)
-    return delimited(b"\x0a", resource_spans)
+    # Lengths first, so that megabytes of spans are copied once and not at each level.
+    scope_spans = sum(map(len, pieces))
+    laid_resource = delimited(b"\x0a", resource)
+    head = b"\x12" + varint(scope_spans)
+    resource_spans = len(laid_resource) + len(head) + scope_spans
+    return b"".join([b"\x0a", varint(resource_spans), laid_resource, head, *pieces])
