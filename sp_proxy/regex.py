@@ -81,8 +81,8 @@ def searcher(pattern: str) -> Callable[[str], bool]:
 
 
 def scanner(patterns: Sequence[str]) -> Scan:
-    """One pass over a text for many patterns at once; the answer is which of them match, by index, or
-    None when none does.
+    """One pass over a text for many patterns at once; the answer is which of them match, by index in any
+    order, or None when none does.
 
     Bytes of any kind, one character each. 2.3 µs for 1 KiB of JSON (``benchmarks/redact.py``).
     """

@@ -7,10 +7,12 @@ hop with the same ratio decides the same, and one with a higher ratio keeps all 
 What is refused is lost on purpose, and counted by reason in the worker's totals.
 """
 
-from typing import Final, Literal
+import re
+from typing import Final, Literal, Self
 
 from msgspec import Struct
 
+from sp_proxy.core.exchange import Direction
 from sp_proxy.core.rate_limit import TokenBucket
 
 Refusal = Literal["", "sampled_out", "rate_limit", "rule_rate_limit"]
@@ -18,6 +20,9 @@ Refusal = Literal["", "sampled_out", "rate_limit", "rule_rate_limit"]
 
 _RANDOM_BITS: Final = 56
 _RANDOM_FROM: Final = 32 - _RANDOM_BITS // 4
+
+
+_GRPC_FAILURE: Final = re.compile(rb"(?:^|\n)grpc-status:[ \t]*0*[1-9]", re.IGNORECASE)
 
 
 class RateConfig(Struct, frozen=True, array_like=True):
@@ -42,12 +47,6 @@ class AdmissionConfig(Struct, frozen=True, array_like=True):
     keep_slower_than: float = 0.0
     """Seconds; 0 means never."""
 
-    @property
-    def limits_anything(self) -> bool:
-        """False when everything is admitted, so that nobody needs to ask."""
-        limits = (self.limit, *self.rule_limits.values())
-        return self.sampling_ratio < 1.0 or any(limit.exchanges or limit.bytes for limit in limits)
-
 
 class _Limit:
     """Two buckets, one of them for exchanges."""
@@ -68,6 +67,13 @@ class _Limit:
             self._bytes.take(size)
 
 
+def has_failed(direction: Direction, status: int, response_fields: bytes, response_trailers: bytes) -> bool:
+    """Whether an exchange that ended as its protocol says is an error: 5xx, outbound 4xx, no response, a gRPC status."""
+    if status >= 500 or status == 0 or (status >= 400 and direction is Direction.OUTBOUND):
+        return True
+    return bool(_GRPC_FAILURE.search(response_trailers) or _GRPC_FAILURE.search(response_fields))
+
+
 class Admission:
     """The decisions of one worker. One for all of its listeners, as limits are the worker's."""
 
@@ -81,6 +87,13 @@ class Admission:
     def samples(self, trace_id: bytes) -> bool:
         """Whether a trace is kept, by its id in 32 lower-case hexadecimal digits."""
         return trace_id[_RANDOM_FROM:] >= self._threshold
+
+    @classmethod
+    def make(cls, config: AdmissionConfig) -> Self | None:
+        """None when everything is admitted, so that nobody needs to ask."""
+        limits = (config.limit, *config.rule_limits.values())
+        limited = config.sampling_ratio < 1.0 or any(limit.exchanges or limit.bytes for limit in limits)
+        return cls(config) if limited else None
 
     def refuse(self, trace_id: bytes, rule: str, *, failed: bool, duration_ns: int, size: int, now_ns: int) -> Refusal:
         """Why not to keep an exchange of ``size`` captured bytes; empty to keep it, and then the limits count it.

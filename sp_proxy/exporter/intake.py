@@ -17,6 +17,8 @@ from sp_proxy.exporter.stats import WorkerStats
 RECEIVE_BYTES = 256 * 1024
 CHANNEL_DROPPED = "channel_dropped"
 """The counter, by reason, in which a worker announces what it could not send."""
+DROPPED = "dropped"
+"""Likewise, what sampling and its share of the limits had no room for."""
 
 Consume = Callable[[list[Exchange]], Awaitable[None]]
 """Takes received records. May wait: then the channel fills up, and the worker drops and counts."""
@@ -81,7 +83,7 @@ class WorkerReports:
         for counters in self._counters.values():
             for name, value in counters.items():
                 kind, _, reason = name.partition(":")
-                if kind == CHANNEL_DROPPED:
+                if kind in {CHANNEL_DROPPED, DROPPED} and reason:
                     dropped[reason] += value
         return dict(dropped)
 

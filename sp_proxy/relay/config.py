@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct, msgpack
 
+from sp_proxy.core.admission import AdmissionConfig
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig
@@ -37,6 +38,8 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     grace_period: float = 30.0
     loop_guard_fd: int = -1
     """Shared memory of ``loop_guard.TABLE_BYTES`` bytes, the same for all workers; -1 for a table of one's own."""
+    admission: AdmissionConfig = AdmissionConfig()
+    """This worker's share of the limits."""
     hand_over: HandOverRules = HandOverRules()
     """What belongs to the mitm worker."""
     handover_fd: int = -1

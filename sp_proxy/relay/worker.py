@@ -23,6 +23,7 @@ import uvloop
 
 from sp_proxy.channel.frames import Drained, Ready, Totals
 from sp_proxy.channel.sender import Sender
+from sp_proxy.core.admission import Admission
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig
@@ -64,6 +65,7 @@ class Worker:
         self._stop_now = asyncio.Event()
         policy = Policy(config.policy)
         injector = Injector(config.headers)
+        self._admission = Admission.make(config.admission)
         self._listeners = [self._listener(each, policy, injector) for each in config.listeners]
 
     def _listener(self, config: ListenerConfig, policy: Policy, injector: Injector) -> Listener:
@@ -78,6 +80,7 @@ class Worker:
             strict=self.config.strict == "reject",
             max_body_size=self.config.max_body_size,
             max_head_size=self.config.max_head_size,
+            admission=self._admission,
         )
         listening = socket.socket(fileno=config.fd)
         listening.setblocking(False)

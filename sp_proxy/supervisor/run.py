@@ -26,7 +26,7 @@ from sp_proxy.settings.errors import SettingsError
 from sp_proxy.settings.load import Loaded
 from sp_proxy.settings.masking import masked_url
 from sp_proxy.settings.model import SettingsModel
-from sp_proxy.settings.project import header_config, policy_config
+from sp_proxy.settings.project import admission_config, header_config, policy_config
 from sp_proxy.supervisor import signals
 from sp_proxy.supervisor.capture import Capture
 from sp_proxy.supervisor.failopen import FailOpen
@@ -208,6 +208,7 @@ def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> Worker
         listeners=(),
         headers=header_config(settings, environ),
         policy=policy_config(settings, environ),
+        admission=admission_config(settings),
         strict=settings.strict,
         detect_timeout=settings.detect_timeout,
         max_body_size=settings.capture.max_body_size,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from sp_proxy.core.admission import Admission
 from sp_proxy.core.exchange import Direction, ErrorType, Exchange
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
@@ -29,6 +30,8 @@ class TapContext:
     strict: bool
     max_body_size: int
     max_head_size: int
+    admission: Admission | None = None
+    """Sampling and rate limits; None when everything is admitted."""
 
 
 class Endpoints(Struct, frozen=True):

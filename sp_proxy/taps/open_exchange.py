@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from sp_proxy.core.admission import Admission, Refusal, has_failed
 from sp_proxy.core.exchange import ErrorType, Exchange
 from sp_proxy.core.inject import Plan
 from sp_proxy.taps.context import Endpoints, TapContext
@@ -95,6 +96,9 @@ class OpenExchange(Struct, gc=False):
             return
         context, ends, start_ns = self.context, self.endpoints, self.start_ns
         context.counters["captured"] += 1
+        if context.admission is not None and (refusal := self._refusal(context.admission, plan.trace_id, error)):
+            context.counters["dropped:" + refusal] += 1
+            return
         # By position: naming 29 fields costs 1.6 of the 8 µs which the tap spends on a small exchange.
         context.sink(
             Exchange(
@@ -128,6 +132,22 @@ class OpenExchange(Struct, gc=False):
                 error,
                 self.rule,
             )
+        )
+
+    def _refusal(self, admission: Admission, trace_id: bytes, error: ErrorType) -> Refusal:
+        """Why sampling or a limit has no room for it; empty if they have."""
+        end_ns = self.end_ns or self.context.unix_ns()
+        return admission.refuse(
+            trace_id,
+            self.rule,
+            failed=bool(error)
+            or has_failed(self.context.direction, self.status, self.response_fields, self.response_trailers),
+            duration_ns=end_ns - self.start_ns,
+            size=len(self.request_fields)
+            + len(self.request_body)
+            + len(self.response_fields)
+            + len(self.response_body),
+            now_ns=end_ns,
         )
 
 

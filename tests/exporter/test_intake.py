@@ -108,8 +108,8 @@ async def test_gauges_are_those_of_the_moment_and_end_with_the_channel(autojump_
 async def test_announced_losses_by_reason_over_all_workers():
     reports = WorkerReports()
     await read(frame(Totals({"channel_dropped:channel_full": 5, "captured": 9})), 1, reports)
-    await read(frame(Totals({"channel_dropped:channel_full": 2, "channel_dropped:too_large": 1})), 2, reports)
-    assert reports.channel_dropped() == {"channel_full": 7, "too_large": 1}
+    await read(frame(Totals({"channel_dropped:channel_full": 2, "dropped:sampled_out": 1})), 2, reports)
+    assert reports.channel_dropped() == {"channel_full": 7, "sampled_out": 1}
 
 
 @pytest.mark.parametrize(

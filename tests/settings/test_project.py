@@ -1,8 +1,11 @@
 """Projections: what the worker gets."""
 
+from sp_proxy.core.admission import AdmissionConfig, RateConfig
+from sp_proxy.core.redact.config import RedactionConfig
+from sp_proxy.core.redact.config import RuleConfig as RedactionRuleConfig
 from sp_proxy.core.rules import ExemptionConfig, RuleConfig
 from sp_proxy.settings.model import OTLP_PATHS, SettingsModel
-from sp_proxy.settings.project import header_config, policy_config
+from sp_proxy.settings.project import admission_config, header_config, policy_config, redaction_config
 
 ENVIRON = {
     "HOSTNAME": "shop-7d9f-x2x4",
@@ -79,3 +82,64 @@ def test_a_variable_cannot_inject_a_header():
     headers = header_config(SettingsModel(debug_headers=True), environ)
     assert headers.service_name == "shop"
     assert headers.debug_headers == ()
+
+
+def test_nothing_is_limited_unless_asked_for():
+    assert admission_config(SettingsModel()) == AdmissionConfig()
+
+
+def test_workers_share_the_limits():
+    settings = SettingsModel.model_validate(
+        {
+            "relay": {"workers": 4},
+            "limits": {"exchanges_per_second": 100, "bytes_per_second": "1MiB", "byte_burst": "4MiB"},
+            "sampling": {"ratio": 0.25, "keep_errors": False, "keep_slower_than": "2s"},
+            "collectionRules": {
+                "http": {
+                    "server": [{}, {"limits": {"exchanges_per_second": 2, "exchange_burst": 20}}],
+                    "client": [{"limits": {"exchanges_per_second": 1}}],
+                }
+            },
+        }
+    )
+    assert admission_config(settings) == AdmissionConfig(
+        limit=RateConfig(25.0, 25.0, (1 << 20) / 4, float(1 << 20)),
+        rule_limits={"server[1]": RateConfig(0.5, 5.0), "client[0]": RateConfig(0.25, 1.0)},
+        sampling_ratio=0.25,
+        keep_errors=False,
+        keep_slower_than=2.0,
+    )
+
+
+def test_redaction():
+    assert redaction_config(SettingsModel()) == RedactionConfig(
+        detectors={"payment_card": "replace", "bearer_token": "replace", "jwt": "replace", "aws_key": "replace"}
+    )
+    settings = SettingsModel.model_validate(
+        {
+            "redaction": {
+                "rules": [
+                    {"headers": ["a"], "query": ["b"], "form": ["c"], "json_paths": ["d"], "cookies": ["e"]},
+                    {"header_patterns": ["f"], "text": ["g"], "action": "hash", "replacement": "-"},
+                ],
+                "detectors": {"payment_card": "off", "bearer_token": "off", "jwt": "drop", "aws_key": "off"},
+                "replacement": "***",
+                "salt": "0123456789abcdef",
+                "binary_bodies": "drop",
+                "send_cookies": True,
+            }
+        }
+    )
+    assert redaction_config(settings) == RedactionConfig(
+        rules=(
+            RedactionRuleConfig(
+                headers=("a",), query=("b",), form=("c",), json_paths=("d",), cookies=("e",), replacement="***"
+            ),
+            RedactionRuleConfig(header_patterns=("f",), text=("g",), action="hash", replacement="-"),
+        ),
+        detectors={"jwt": "drop"},
+        replacement="***",
+        salt=b"0123456789abcdef",
+        keep_binary=False,
+        send_cookies=True,
+    )

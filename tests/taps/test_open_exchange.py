@@ -1,8 +1,11 @@
 """What is collected of an exchange, and that it ends once."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
+from sp_proxy.core.admission import Admission, AdmissionConfig, RateConfig
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.core.inject import RANDOM_BITS
 from sp_proxy.core.rules import PolicyConfig
@@ -142,3 +145,47 @@ def test_a_body_in_one_piece_is_not_copied():
     exchange = opened(Wire())
     exchange.tee_response(piece, 0, len(piece))
     assert exchange.response_body is piece
+
+
+def admitted(wire: Wire, config: AdmissionConfig) -> OpenExchange:
+    wire.context = replace(wire.context, admission=Admission(config))
+    exchange = opened(wire)
+    exchange.begin_response(NOW + 5, 200, b"content-type: text/plain\r\n", TEXT)
+    exchange.tee_response(b"answer", 0, 6)
+    return exchange
+
+
+def test_what_is_sampled_out_makes_no_record_and_is_counted():
+    wire = Wire()
+    admitted(wire, AdmissionConfig(sampling_ratio=0.0)).finish("")
+    assert wire.records == []
+    assert wire.counters == {"captured": 1, "dropped:sampled_out": 1}
+
+
+@pytest.mark.parametrize(
+    "error,seconds,status,kept", [("", 0, 200, 0), ("client_aborted", 0, 200, 1), ("", 3, 200, 1), ("", 0, 503, 1)]
+)
+def test_errors_and_slow_exchanges_are_kept(error, seconds, status, kept):
+    wire = Wire()
+    exchange = admitted(wire, AdmissionConfig(sampling_ratio=0.0, keep_slower_than=3.0))
+    exchange.status = status
+    exchange.end_ns = NOW + seconds * 1_000_000_000
+    exchange.finish(error)
+    assert len(wire.records) == kept
+
+
+def test_a_limit_counts_heads_and_bodies():
+    wire = Wire()
+    config = AdmissionConfig(limit=RateConfig(bytes=1.0, byte_burst=5.0))
+    exchange = admitted(wire, config)
+    exchange.finish("")  # takes more than there is, and leaves a debt
+    second = opened(wire)
+    second.status = 200
+    second.finish("")
+    assert len(wire.records) == 1
+    assert wire.counters["dropped:rate_limit"] == 1
+    late = opened(wire)
+    late.status = 200
+    late.end_ns = NOW + 60 * 1_000_000_000
+    late.finish("")
+    assert len(wire.records) == 2

@@ -118,7 +118,7 @@ KINDS: Final[Mapping[DetectorName, Kind]] = {
         normal=b" -",
     ),
     "jwt": Kind(  # RFC 7519; base64url of `{"` or `{ ` begins a header
-        hint=r"ey[JA][A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4}",
+        hint=r"ey[JA][A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]",
         patterns=(r"ey[JA][A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)(?:\.[A-Za-z0-9_-]*){0,3}",),
         tails=(r"ey[JA][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){0,4}\z",),
     ),
@@ -142,7 +142,7 @@ KINDS: Final[Mapping[DetectorName, Kind]] = {
     ),
     "email": Kind(
         hint=_LOCAL + r"@[A-Za-z0-9\x80-\xff]",
-        patterns=(_LOCAL + r"+@[A-Za-z0-9\x80-\xff-]+(?:\.[A-Za-z0-9\x80-\xff-]+)*",),
+        patterns=(_LOCAL + r"+@[A-Za-z0-9\x80-\xff][A-Za-z0-9\x80-\xff-]*(?:\.[A-Za-z0-9\x80-\xff-]+)*",),
         tails=(_LOCAL + r"+@[A-Za-z0-9\x80-\xff.-]*\z",),
     ),
 }
