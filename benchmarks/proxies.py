@@ -96,6 +96,8 @@ class Proxy:
     start: Callable[["Proxy", Setup], Instance]
     http2: bool = True
     many_workers: bool = True
+    only: frozenset[str] = frozenset()
+    """Names of the cases in which it takes part; none means all that it can do. A whole run must end in time."""
     measured: bool = True
     """Whether its CPU and memory are of interest."""
 
@@ -182,6 +184,7 @@ PROXIES = {
             "sp-undetected",
             "sp_proxy, everything exported, no redaction detectors",
             partial(_sp_proxy, redaction={"detectors": dict.fromkeys(DETECTORS, "off")}),
+            only=frozenset({"get-16", "get-64", "post-16", "post-64"}),
         ),
         Proxy("envoy", "Envoy", partial(_envoy, False)),
         Proxy("envoy-traced", "Envoy, Lua headers, OpenTelemetry tracer", partial(_envoy, True)),

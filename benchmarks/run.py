@@ -78,7 +78,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def takes_part(proxy: Proxy, case: Case) -> bool:
     """Whether this proxy can do it, and there is something to measure."""
-    if case.kind is Kind.IDLE and not proxy.measured:
+    if (case.kind is Kind.IDLE and not proxy.measured) or (proxy.only and case.name not in proxy.only):
         return False
     return (proxy.http2 or case.kind is not Kind.HTTP2) and (proxy.many_workers or case.workers == 1)
 

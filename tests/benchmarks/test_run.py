@@ -109,10 +109,16 @@ def test_who_takes_part():
     def names(case: str) -> set[str]:
         return {name for name, proxy in PROXIES.items() if takes_part(proxy, CASES[case])}
 
-    assert names("get-1") == set(PROXIES)
-    assert names("h2-1") == set(PROXIES) - {"proxy-py"}
-    assert names("two-workers-64") == set(PROXIES) - {"mitmdump"}
-    assert names("idle-1000") == set(PROXIES) - {"direct"}
+    usual = set(PROXIES) - {"sp-undetected"}
+    assert names("get-16") == set(PROXIES)
+    assert names("get-1") == usual
+    assert names("h2-1") == usual - {"proxy-py"}
+    assert names("two-workers-64") == usual - {"mitmdump"}
+    assert names("idle-1000") == usual - {"direct"}
+
+
+def test_the_cases_that_a_proxy_is_limited_to_exist():
+    assert {name for proxy in PROXIES.values() for name in proxy.only} <= set(CASES)
 
 
 def test_the_whole_run_is_bounded():
@@ -124,4 +130,4 @@ def test_the_whole_run_is_bounded():
         for proxy in PROXIES.values()
         if case.kind in {Kind.LOAD, Kind.HTTP2} and takes_part(proxy, case)
     )
-    assert rounds * chosen.seconds < 13 * 60
+    assert rounds * chosen.seconds < 12 * 60
