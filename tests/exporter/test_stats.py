@@ -1,5 +1,8 @@
 """The books."""
 
+from pathlib import Path
+from typing import get_args
+
 import msgspec
 import pytest
 
@@ -7,6 +10,7 @@ from sp_proxy.exporter.outcome import Accepted, Partial, Permanent, Retryable, T
 from sp_proxy.exporter.stats import (
     MAX_REJECTION_REASONS,
     DestinationStats,
+    DropReason,
     ExporterStats,
     IntakeLedger,
     Ledger,
@@ -152,3 +156,8 @@ def test_dropping_nothing_makes_no_reason():
     ledger = Ledger()
     ledger.drop("shutdown", 0)
     assert not ledger.dropped
+
+
+def test_every_reason_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "delivery.md").read_text()
+    assert [reason for reason in get_args(DropReason) if f"`{reason}`" not in text] == []
