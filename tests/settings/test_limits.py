@@ -21,7 +21,9 @@ def test_units():
     assert Sampling.model_validate({"keep_slower_than": "500ms"}).keep_slower_than == 0.5
 
 
-@pytest.mark.parametrize("values", [{"exchanges_per_second": -1}, {"exchange_burst": 0.5}, {"bytes_per_second": "fast"}])
+@pytest.mark.parametrize(
+    "values", [{"exchanges_per_second": -1}, {"exchange_burst": 0.5}, {"bytes_per_second": "fast"}]
+)
 def test_limits_that_are_none(values):
     with pytest.raises(ValidationError):
         Limits.model_validate(values)

@@ -36,13 +36,13 @@ def test_the_salt_is_not_shown(tmp_path):
 @pytest.mark.parametrize(
     "rule,said",
     [
-        ("text: ['(a']", "redaction.rules[0].text[0]: found \"(a\"; allowed: a regular expression in RE2's syntax"),
+        ("text: ['(a']", 'redaction.rules[0].text[0]: found "(a"; allowed: a regular expression in RE2\'s syntax'),
         ("text: ['(?=a)']", "redaction.rules[0].text[0]"),
         ("text: ['']", "redaction.rules[0].text[0]"),
         ("header_patterns: ['*']", "redaction.rules[0].header_patterns[0]"),
         ("json_paths: ['a..']", 'redaction.rules[0].json_paths[0]: found "a.."; allowed: a JSON path, for example'),
         ("query: [' ']", "redaction.rules[0].query[0]"),
-        ("action: forget", "redaction.rules[0].action: found \"forget\"; allowed: replace, hash or drop"),
+        ("action: forget", 'redaction.rules[0].action: found "forget"; allowed: replace, hash or drop'),
         ("replacement: 'a\"b'", "redaction.rules[0].replacement"),
         ("header: [a]", "nearest known key: redaction.rules[0].headers"),
     ],
