@@ -10,7 +10,7 @@ if [ -n "$config" ]; then
     set -- --config "$config"
 fi
 
-sp-proxy netfilter apply "$@"
+sp-proxy netfilter apply --no-verify "$@"
 if ! sp-proxy netfilter verify "$@"; then
     echo "init.sh: the rules do not work as meant: removing them, so that traffic flows without sp-proxy" >&2
     sp-proxy netfilter remove

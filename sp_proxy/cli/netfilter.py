@@ -36,6 +36,10 @@ FormatOption = Annotated[
     typer.Option("--format", help="text for people; nft for nft -f; (ip6)tables for iptables-restore --noflush."),
 ]
 WriterOption = Annotated[Writer | None, typer.Option("--writer", help="The tool to use, over netfilter.writer.")]
+CheckOption = Annotated[
+    bool,
+    typer.Option("--verify/--no-verify", help="Verify afterwards, and put back what was there before if it fails."),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print exactly what would run, as a shell takes it.")]
 
 
@@ -45,10 +49,12 @@ def show(config: ConfigOption = None, assignments: SetOption = None, form: Forma
     settings = load_or_exit(config, assignments, sends=False).settings
     from sp_proxy.netfilter import iptables, nft
     from sp_proxy.netfilter.install import rules_of
-    from sp_proxy.netfilter.rules import describe
+    from sp_proxy.netfilter.rules import NetfilterError, describe
 
     with _errors_in_one_line():
         ruleset = rules_of(settings)
+        if form in {Format.IPTABLES, Format.IP6TABLES} and (reason := iptables.refuse(ruleset)):
+            raise NetfilterError(reason, exit_code=2)
     match form:
         case Format.TEXT:
             text = describe(ruleset)
@@ -67,13 +73,14 @@ def apply(
     assignments: SetOption = None,
     writer: WriterOption = None,
     dry_run: DryRunOption = False,
+    check: CheckOption = True,
 ) -> None:
-    """Write the rules, in place of whatever sp-proxy has written before, with this tool or another."""
+    """Write the rules, in place of whatever sp-proxy has written before, with this tool or another, and try them."""
     settings = load_or_exit(config, assignments, sends=False).settings
     from sp_proxy.netfilter.install import prepare_apply
 
     with _errors_in_one_line():
-        prepared = prepare_apply(settings, writer)
+        prepared = prepare_apply(settings, writer, check=check)
         print(str(prepared) if dry_run else f"{prepared.run()}\n", end="")
 
 

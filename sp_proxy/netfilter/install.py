@@ -1,18 +1,25 @@
 """The whole of ``apply``, ``remove`` and ``verify``: what each reads, decides and runs, in this order, for the command line.
 
-Everything is decided before anything is run: a ``Prepared`` has the commands, and printing it is the dry run.
+Everything is decided before anything is run: a ``Prepared`` has the commands, and printing it is the dry run. What
+``apply`` has written it tries with real connections; if they do not go where they should, what was there before is put
+back.
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from sp_proxy.netfilter import system
-from sp_proxy.netfilter.plan import Command, counters, differences, plan_apply, plan_remove
-from sp_proxy.netfilter.rules import Family, Ruleset
+from sp_proxy.netfilter.istio import beside_istio_rules
+from sp_proxy.netfilter.others import check_istio
+from sp_proxy.netfilter.plan import Command, State, counters, differences, plan_apply, plan_remove, plan_restore
+from sp_proxy.netfilter.policy import Ids
+from sp_proxy.netfilter.rules import Family, NetfilterError, Ruleset
 from sp_proxy.netfilter.standalone import standalone_rules
-from sp_proxy.netfilter.verify import Result, Verdict, run_probes
+from sp_proxy.netfilter.verify import Process, Result, Verdict, run_probes
 from sp_proxy.settings.model import SettingsModel
+
+type Check = Callable[[], Iterator[Result]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,31 +30,46 @@ class Prepared:
     writer: str
     done: str
     tools: system.Tools
+    before: State = field(default=State(), compare=False)
+    """What there was of ours."""
+    check: Check | None = field(default=None, compare=False)
+    """Whether it works; asked after the commands have run."""
 
     def __str__(self) -> str:
         """Exactly what runs, as a shell takes it."""
         return "".join(f"{command}\n" for command in self.commands)
 
     def run(self) -> str:
-        """Changes the kernel's rules; gives the line to say. Raises ``NetfilterError``."""
+        """Changes the kernel's rules; gives the line to say. Raises ``NetfilterError``, after putting back what was there."""
         system.apply(self.commands, self.writer, self.tools)
-        return self.done
+        failed = [result.line for result in (self.check() if self.check else ()) if result.verdict is Verdict.FAIL]
+        if not failed:
+            return self.done
+        for command in plan_restore(self.before, system.read_state(self.tools)):
+            system.run(command, self.writer)
+        back = "the earlier rules are back" if self.before.writers() else "they are removed again"
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise NetfilterError(f"the rules do not work, {back}: {' '.join(failed[0].split())}{more}")
 
 
-def rules_of(settings: SettingsModel) -> Ruleset:
+def rules_of(settings: SettingsModel, ids: Ids = system.IDS) -> Ruleset:
     """The rules that the settings ask for. Raises ``NetfilterError``."""
-    return standalone_rules(settings, system.user_id)
+    make = beside_istio_rules if settings.netfilter.mode == "beside-istio" else standalone_rules
+    return make(settings, ids)
 
 
-def prepare_apply(settings: SettingsModel, writer: str | None) -> Prepared:
-    """Replaces whatever is there by the rules of the settings. ``writer`` is over the settings' own."""
+def prepare_apply(settings: SettingsModel, writer: str | None, *, check: bool = True) -> Prepared:
+    """Replaces whatever is there by the rules of the settings, and tries them. ``writer`` is over the settings' own."""
     ruleset = rules_of(settings)
     system.require_net_admin()
     tools = system.find_tools()
     chosen = system.choose_writer(writer or settings.netfilter.writer, tools, ruleset)
+    check_istio(system.read_istio(tools), ruleset, chosen)
     families = _families(settings)
-    commands = plan_apply(ruleset, chosen, system.read_state(tools, chosen, families), families)
-    return Prepared(commands, chosen, f"applied {_count(ruleset)} with {chosen}, mode {ruleset.mode}", tools)
+    state = system.read_state(tools, chosen, families)
+    commands = plan_apply(ruleset, chosen, state, families)
+    done = f"applied {_count(ruleset)} with {chosen}, mode {ruleset.mode}"
+    return Prepared(commands, chosen, done, tools, state, (lambda: verify(settings, chosen)) if check else None)
 
 
 def prepare_remove() -> Prepared:
@@ -69,6 +91,7 @@ def verify(settings: SettingsModel, writer: str | None) -> Iterator[Result]:
     expected = wanted if wanted == "auto" else system.choose_writer(wanted, tools, ruleset)
     families = _families(settings)
     state = system.read_state(tools)
+    check_istio(system.read_istio(tools), ruleset, state.writers()[0] if state.writers() else "")
     problems = differences(ruleset, expected, state, families)
     if problems:
         yield from (Result(Verdict.FAIL, f"rules     {problem}") for problem in problems)
@@ -76,7 +99,8 @@ def verify(settings: SettingsModel, writer: str | None) -> Iterator[Result]:
     found = f"rules     {_count(ruleset)} in the kernel, written by {state.writers()[0]}, as the settings say"
     yield Result(Verdict.OK, found)
     probed = tuple(family for family in system.addressed_families() if family in families)
-    yield from run_probes(ruleset, probed, os.geteuid(), lambda: counters(ruleset, system.read_state(tools)))
+    own = Process(os.geteuid(), os.getegid(), system.own_cgroup())
+    yield from run_probes(ruleset, probed, own, system.listens, lambda: counters(ruleset, system.read_state(tools)))
 
 
 def _families(settings: SettingsModel) -> tuple[Family, ...]:

@@ -3,6 +3,9 @@
 ``SP_PROXY_IN`` is jumped to from PREROUTING, ``SP_PROXY_OUT`` from OUTPUT, each exactly once and first: ahead of Docker's,
 kube-proxy's and Istio's rules. One ``iptables-restore --noflush`` a family is one transaction.
 
+Heartbeats are entries of a list of the ``recent`` match: one for all addresses (mask 0), one a family. It lies in the nat
+tables too: the first packet of a heartbeat is all there is to see, and one transaction writes everything.
+
 A transaction starts from what is there: it takes away every jump to a chain whose name starts with ``SP_PROXY``, and
 every such chain, so an older version of these rules goes whole. Lines are written in the very form in which
 ``iptables-save`` prints them.
@@ -14,19 +17,26 @@ from collections.abc import Iterator
 from itertools import product
 
 from sp_proxy.netfilter.rules import (
+    Action,
     Bypass,
     Chain,
     Family,
+    Heartbeat,
     Match,
     Network,
+    PastOthers,
     PortRange,
     Redirect,
+    Rule,
     Ruleset,
+    Withdrawal,
     merge_networks,
 )
 
 PREFIX = "SP_PROXY"
 CHAINS = {Chain.INBOUND: f"{PREFIX}_IN", Chain.OUTBOUND: f"{PREFIX}_OUT"}
+RECENT = "sp_proxy"
+"""The list in which heartbeats are noted (``/proc/net/xt_recent/sp_proxy``)."""
 HOOKS = {Chain.INBOUND: "PREROUTING", Chain.OUTBOUND: "OUTPUT"}
 _MULTIPORT_LIMIT = 15
 """Ports a ``-m multiport`` holds (XT_MULTI_PORTS); a range counts twice."""
@@ -43,13 +53,40 @@ def lines(ruleset: Ruleset, chain: Chain, family: Family) -> Iterator[tuple[int,
         matcher = rule.match.of_family(family)
         if matcher is None:
             continue
-        match rule.action:
-            case Bypass():
-                target = "RETURN"
-            case Redirect(port):
-                target = f"REDIRECT --to-ports {port}"
+        recent = _recent(ruleset, rule, family)
         for match in _matches(matcher, chain):
-            yield number, f'-A {name} {match} -m comment --comment "{rule.reason}" -j {target}'
+            parts = (f"-A {name}", match, recent, f'-m comment --comment "{rule.reason}" -j {_target(rule.action)}')
+            yield number, " ".join(part for part in parts if part)
+
+
+def refuse(ruleset: Ruleset) -> str:
+    """Why iptables cannot have these rules; empty if it can."""
+    if any(rule.match.cgroups for rule in ruleset.rules):
+        return "iptables cannot tell control groups by their path as nft does: use --writer nft, or leave them out"
+    return ""
+
+
+def _target(action: Action) -> str:
+    match action:
+        case Redirect(port):
+            return f"REDIRECT --to-ports {port}"
+        case PastOthers():
+            return "ACCEPT"  # ends this table's OUTPUT, where Istio's rules stand
+        case Bypass() | Heartbeat() | Withdrawal():
+            return "RETURN"
+
+
+def _recent(ruleset: Ruleset, rule: Rule, family: Family) -> str:
+    where = f"--name {RECENT} --mask {'0.0.0.0' if family == 4 else '::'} --rsource"
+    match rule.action:
+        case Heartbeat():
+            return f"-m recent --set {where}"
+        case Withdrawal():
+            return f"-m recent --remove {where}"
+    heartbeat = ruleset.heartbeat
+    if rule.match.without_heartbeat and heartbeat and isinstance(heartbeat.action, Heartbeat):
+        return f"-m recent ! --rcheck --seconds {heartbeat.action.timeout_seconds} {where}"
+    return ""
 
 
 def jump(chain: Chain) -> str:
@@ -78,6 +115,20 @@ def render_removal(saved: str) -> str:
         return ""
     return _transaction(
         [f":{name} - [0:0]" for name in names] + _without_jumps(saved) + [f"-X {name}" for name in names]
+    )
+
+
+def render_again(earlier: str, saved: str) -> str:
+    """The transaction that puts back what ``iptables-save`` said ``earlier`` of ours, where it says ``saved`` now."""
+    names, stale = _chains(earlier), _chains(saved)
+    own = [line for line, _ in own_lines(earlier)]
+    jumps = [line.removeprefix("-A ") for line in own if not line.startswith(f"-A {PREFIX}")]
+    return _transaction(
+        [f":{name} - [0:0]" for name in dict.fromkeys([*names, *stale])]
+        + _without_jumps(saved)
+        + [line for line in own if line.startswith(f"-A {PREFIX}")]
+        + [f"-I {jump.split()[0]} 1 {jump.split(maxsplit=1)[1]}" for jump in jumps]
+        + [f"-X {name}" for name in stale if name not in names]
     )
 
 
@@ -140,13 +191,20 @@ def _transaction(body: list[str]) -> str:
 
 
 def _matches(matcher: Match, chain: Chain) -> Iterator[str]:
-    interface = f"-{'i' if chain is Chain.INBOUND else 'o'} {matcher.interface}" if matcher.interface else ""
+    option = "-i" if chain is Chain.INBOUND else "-o"
+    interfaces = [f"{option} {interface}" for interface in matcher.interfaces] or [""]
     remote = "-m addrtype ! --dst-type LOCAL" if matcher.remote_destination else ""
-    users = [f"-m owner --uid-owner {user}" for user in matcher.users] or [""]
+    owners = [
+        f"-m owner {' '.join(options)}" if options else ""
+        for options in product(
+            *([f"--uid-owner {user}" for user in matcher.users],) * bool(matcher.users),
+            *([f"--gid-owner {group}" for group in matcher.groups],) * bool(matcher.groups),
+        )
+    ]
     ports = [f"-m multiport --dports {chunk}" for chunk in _port_chunks(matcher.ports)] or [""]
     networks = product(_networks("-s", matcher.sources), _networks("-d", matcher.destinations))
-    for (source, destination), user, dports in product(networks, users, ports):
-        yield " ".join(part for part in (source, destination, interface, "-p tcp", remote, user, dports) if part)
+    for (source, destination), interface, owner, dports in product(networks, interfaces, owners, ports):
+        yield " ".join(part for part in (source, destination, interface, "-p tcp", remote, owner, dports) if part)
 
 
 def _networks(option: str, networks: tuple[Network, ...]) -> list[str]:

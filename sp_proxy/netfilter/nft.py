@@ -4,6 +4,10 @@ The table has a base chain a direction at priority -110: before Docker's, kube-p
 connection is redirected with the destination which the application asked for. ``return`` at the end of a base chain is its
 policy, accept: the chains of others then see the connection as if ours were not there.
 
+Heartbeats keep one element alive in a set whose elements time out; it has nothing to say but that it is there, so its value is
+what all connections have in common, the protocol. Sets with ``size 1`` refuse a new element until the expired one has been
+collected.
+
 A ruleset is replaced in one transaction: the table is added (so that deleting it cannot fail), deleted and added anew.
 Everything an older version left in it goes with it.
 """
@@ -14,23 +18,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from sp_proxy.netfilter.rules import (
+    Action,
     Bypass,
     Chain,
     Family,
+    Heartbeat,
     Match,
     NetfilterError,
+    PastOthers,
     PortRange,
     Redirect,
     Ruleset,
+    Withdrawal,
     merge_networks,
     merge_ports,
 )
 
 TABLE = "inet sp_proxy"
 PRIORITY = -110
+ALIVE = "alive"
+"""Name of the set whose element says that the daemon is at work."""
 HOOKS = {Chain.INBOUND: "prerouting", Chain.OUTBOUND: "output"}
 REMOVAL = f"add table {TABLE}\ndelete table {TABLE}\n"
 """Removes the table, also where there is none."""
+
+_NEEDS_PROTOCOL = ("redirect", "dnat")
+"""Verdicts before which nft wants to see that there is a port."""
 
 type Term = tuple[str, str, tuple[str, ...]]
 """A key, an operator (``==`` or ``!=``) and the values, in nft's words; networks with their prefix length."""
@@ -48,7 +61,7 @@ class Statement:
         terms = [
             f"{key}{'' if operator == '==' else ' !='} {_values(key, values)}" for key, operator, values in self.terms
         ]
-        if self.verdict.startswith("redirect"):  # nft wants to see that there is a port to redirect to
+        if self.verdict.startswith(_NEEDS_PROTOCOL):
             terms.append("meta l4proto tcp")
         comment = [f'comment "{self.comment}"'] if self.comment else []
         return " ".join([*terms, "counter", self.verdict, *comment])
@@ -60,20 +73,36 @@ def statements(ruleset: Ruleset, chain: Chain) -> Iterator[tuple[int, Statement]
     A rule with networks becomes a line for each IP version that it has.
     """
     for number, rule in enumerate(ruleset.chain(chain)):
-        match rule.action:
-            case Bypass():
-                verdict = "return"
-            case Redirect(port):
-                verdict = f"redirect to :{port}"
         families: tuple[Family | None, ...] = (4, 6) if rule.match.sources or rule.match.destinations else (None,)
         for family in families:
             if matcher := rule.match.of_family(family) if family else rule.match:
-                yield number, Statement(tuple(_terms(matcher, chain)), verdict, rule.reason)
+                for terms in _terms(matcher, chain):
+                    yield number, Statement(terms, _verdict(rule.action, family), rule.reason)
+
+
+def _verdict(action: Action, family: Family | None) -> str:
+    match action:
+        case Bypass():
+            return "return"
+        case Redirect(port):
+            return f"redirect to :{port}"
+        case Heartbeat(seconds):
+            return f"update @{ALIVE} {{ meta l4proto timeout {seconds}s }} return"
+        case Withdrawal():
+            return f"delete @{ALIVE} {{ meta l4proto }} return"
+        case PastOthers():
+            # To where it is going anyway: translated, so that the nat chains of others are not asked.
+            protocol = "ip" if family == 4 else "ip6"
+            return f"dnat {protocol} to {protocol} daddr"
 
 
 def render(ruleset: Ruleset) -> str:
     """The transaction for ``nft -f`` that replaces the table."""
     lines = [f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
+    if ruleset.heartbeat:
+        seconds = expected_sets(ruleset)[ALIVE]
+        lines += [f"\tset {ALIVE} {{", "\t\ttype inet_proto", "\t\tsize 65535", "\t\tflags dynamic,timeout"]
+        lines += [f"\t\ttimeout {seconds}s", "\t}"]
     for chain in Chain:
         if ruleset.chain(chain):
             lines += [
@@ -109,6 +138,18 @@ def expected_chains(ruleset: Ruleset) -> dict[str, tuple[str, tuple[Statement, .
     }
 
 
+def expected_sets(ruleset: Ruleset) -> dict[str, int]:
+    """The sets which a listing must have, with the timeout in seconds of their elements."""
+    rule = ruleset.heartbeat
+    return {ALIVE: rule.action.timeout_seconds} if rule and isinstance(rule.action, Heartbeat) else {}
+
+
+def parse_sets(text: str) -> dict[str, int]:
+    """The sets of the table with their timeouts (0: none), from ``nft -j list table``, which ``parse_listing`` has read."""
+    sets = [item["set"] for item in json.loads(text)["nftables"] if "set" in item]
+    return {found["name"]: int(found.get("timeout", 0)) for found in sets}
+
+
 def parse_listing(text: str) -> dict[str, Listed]:
     """The chains of the table by name, from ``nft -j list table``. Raises ``NetfilterError`` if it is no such listing."""
     try:
@@ -125,13 +166,24 @@ def parse_listing(text: str) -> dict[str, Listed]:
     return {name: Listed(base, tuple(lines[name])) for name, base in bases.items()}
 
 
-def _terms(matcher: Match, chain: Chain) -> Iterator[Term]:
-    if matcher.interface:
-        yield "iifname" if chain is Chain.INBOUND else "oifname", "==", (matcher.interface,)
+def _terms(matcher: Match, chain: Chain) -> Iterator[tuple[Term, ...]]:
+    """The terms of each line that a matcher needs: nft has no sets of control groups on different levels."""
+    for cgroup in matcher.cgroups or ("",):
+        yield tuple(_line_terms(matcher, chain, cgroup))
+
+
+def _line_terms(matcher: Match, chain: Chain, cgroup: str) -> Iterator[Term]:
+    if matcher.interfaces:
+        names = tuple(sorted(matcher.interfaces, key=_set_order))
+        yield "iifname" if chain is Chain.INBOUND else "oifname", "==", names
     if matcher.remote_destination:
         yield "fib daddr type", "!=", ("local",)
     if matcher.users:
         yield "meta skuid", "==", tuple(map(str, matcher.users))
+    if matcher.groups:
+        yield "meta skgid", "==", tuple(map(str, matcher.groups))
+    if cgroup:
+        yield f"socket cgroupv2 level {cgroup.count('/') + 1}", "==", (cgroup,)
     networks = (("saddr", matcher.sources), ("daddr", matcher.destinations))
     narrow = [(field, values) for field, values in networks if values and all(value.prefixlen for value in values)]
     for field, values in narrow:
@@ -140,10 +192,17 @@ def _terms(matcher: Match, chain: Chain) -> Iterator[Term]:
         yield "meta nfproto", "==", (f"ipv{matcher.family}",)
     if matcher.ports:
         yield "tcp dport", "==", tuple(map(str, matcher.ports))
+    if matcher.without_heartbeat:
+        yield "meta l4proto", "!=", (f"@{ALIVE}",)
+
+
+def _set_order(element: str) -> tuple[int, str]:
+    return len(element), element
 
 
 def _values(key: str, values: tuple[str, ...]) -> str:
-    shown = [f'"{value}"' if key.endswith("ifname") else value for value in values]
+    quoted = key.endswith("ifname") or key.startswith("socket cgroupv2")
+    shown = [f'"{value}"' if quoted else value for value in values]
     return shown[0] if len(shown) == 1 else f"{{ {', '.join(shown)} }}"
 
 
@@ -158,11 +217,28 @@ def _parse_rule(rule: dict[str, Any]) -> tuple[Statement, int]:
             packets = body["packets"]
         elif kind == "redirect":
             verdict = f"redirect to :{body['port']}"
+        elif kind == "set":
+            verdict = _parse_update(body)
+        elif kind == "dnat" and body == _dnat(body.get("family")):
+            verdict = f"dnat {body['family']} to {body['family']} daddr"
         else:
             verdict = f"{verdict} {kind}".strip() if body is None else f"{verdict} {json.dumps(expression)}".strip()
-    if verdict.startswith("redirect"):
+    if verdict.startswith(_NEEDS_PROTOCOL):
         terms = [term for term in terms if term != ("meta l4proto", "==", ("tcp",))]
     return Statement(tuple(terms), verdict, rule.get("comment", "")), packets
+
+
+def _parse_update(body: dict[str, Any]) -> str:
+    element = body["elem"].get("elem", body["elem"])
+    if element.get("val", element) != {"meta": {"key": "l4proto"}}:
+        return json.dumps(body)
+    timeout = f" timeout {element['timeout']}s" if "timeout" in element else ""
+    return f"{body['op']} {body['set']} {{ meta l4proto{timeout} }}"
+
+
+def _dnat(protocol: Any) -> dict[str, Any]:
+    """To the destination that a connection has, as nft lists it."""
+    return {"family": protocol, "addr": {"payload": {"protocol": protocol, "field": "daddr"}}}
 
 
 def _parse_match(body: dict[str, Any]) -> Term:
@@ -175,6 +251,9 @@ def _parse_match(body: dict[str, Any]) -> Term:
             name = f"{protocol} {field}"
         case {"fib": {"result": result, "flags": flags}}:
             name = f"fib {flags if isinstance(flags, str) else ' '.join(flags)} {result}"
+        case {"socket": {"key": "cgroupv2"}}:
+            # nft's JSON does not tell the level; it is that of the path.
+            name = f"socket cgroupv2 level {str(body['right']).count('/') + 1}"
         case left:
             name = json.dumps(left)
     right = body["right"]
@@ -184,7 +263,7 @@ def _parse_match(body: dict[str, Any]) -> Term:
         return name, operator, tuple(map(str, merge_networks(elements)))
     if name == "tcp dport":
         return name, operator, tuple(map(str, merge_ports(PortRange.parse(element) for element in elements)))
-    return name, operator, tuple(sorted(elements, key=lambda element: (len(element), element)))
+    return name, operator, tuple(sorted(elements, key=_set_order))
 
 
 def _is_set(right: Any) -> bool:

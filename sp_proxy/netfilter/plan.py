@@ -48,6 +48,8 @@ class State:
     listing: str = ""
     """From ``nft -j list table inet sp_proxy``; empty where there is no such table."""
     saved: tuple[Saved, ...] = ()
+    script: str = ""
+    """The same table from ``nft -s list table``: what ``nft -f`` takes to make it again."""
 
     def writers(self) -> tuple[str, ...]:
         """The writers that have left something of ours."""
@@ -82,6 +84,17 @@ def plan_apply(ruleset: Ruleset, writer: str, state: State, families: tuple[Fami
 def plan_remove(state: State) -> tuple[Command, ...]:
     """Removes all that is ours, whoever wrote it. Empty if nothing is."""
     return (*_nft_removal(state), *_removal(state.saved))
+
+
+def plan_restore(before: State, now: State) -> tuple[Command, ...]:
+    """Puts back what there was of ours, in place of what there is now."""
+    commands = [Command(("nft", "-f", "-"), nft.REMOVAL + before.script)] if before.script else []
+    earlier = {saved.tool: saved.text for saved in before.saved if iptables.is_installed(saved.text)}
+    present = {saved.tool: saved.text for saved in now.saved}
+    for tool, text in earlier.items():
+        commands.append(_restore(tool, iptables.render_again(text, present.get(tool, ""))))
+    commands += _removal(saved for saved in now.saved if saved.tool not in earlier)
+    return (*commands, *(() if before.script else _nft_removal(now)))
 
 
 def differences(ruleset: Ruleset, writer: str, state: State, families: tuple[Family, ...]) -> list[str]:
@@ -135,6 +148,8 @@ def _nft_removal(state: State) -> list[Command]:
 def _nft_differences(ruleset: Ruleset, listing: str) -> list[str]:
     found, expected = nft.parse_listing(listing), nft.expected_chains(ruleset)
     problems = [f"nft: chain {name} is not in the settings" for name in found if name not in expected]
+    if (sets := nft.parse_sets(listing)) != (wanted := nft.expected_sets(ruleset)):
+        problems.append(f"nft: the sets and their timeouts are {sets} instead of {wanted}")
     for name, (base, lines) in expected.items():
         if name not in found:
             problems.append(f"nft: chain {name} is missing")

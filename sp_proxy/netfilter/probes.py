@@ -20,6 +20,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 
 from sp_proxy.netfilter.rules import Family, IPAddress, NetfilterError
+from sp_proxy.relay.heartbeat import send
 
 ANSWER_TIMEOUT_SECONDS = 1.0
 """Redirected connections are answered by this host; a SYN would be repeated after one second."""
@@ -50,12 +51,35 @@ def route_source(destination: str) -> str:
         return str(probe.getsockname()[0])
 
 
-def connect(destination: str, port: int, timeout: float, user: int | None = None) -> Answer:
-    """Opens a connection as a user, and closes it at once."""
+def route_interface(destination: str) -> str:
+    """The interface that would be used towards a destination; empty if that cannot be told."""
+    try:
+        words = _ip("-o", "route", "get", destination).split()
+    except NetfilterError:
+        return ""
+    return words[words.index("dev") + 1] if "dev" in words else ""
+
+
+def heartbeat(port: int, user: int) -> None:
+    """Sends a heartbeat, or with the port above it a withdrawal, as the daemon does. Raises ``NetfilterError``."""
+    with _as_user(None if user == os.geteuid() else user):
+        send(port)
+
+
+def connect(destination: str, port: int, timeout: float, user: int | None = None, source: str = "") -> Answer:
+    """Opens a connection as a user, from an address of this host if given, and closes it at once.
+
+    Raises ``NetfilterError`` where it may not be this user or that address.
+    """
     with _as_user(user):
         probe = socket.socket(_socket_family(destination), socket.SOCK_STREAM)
     with probe:
         probe.settimeout(timeout)
+        if source:
+            try:
+                probe.bind((source, 0))
+            except OSError as error:
+                raise NetfilterError(f"no connection can come from {source} here ({error.strerror})") from error
         try:
             probe.connect((destination, port))
         except TimeoutError:
@@ -162,7 +186,7 @@ def _nodad(family: Family) -> tuple[str, ...]:
     return ("nodad",) if family == 6 else ()
 
 
-def _ip(*arguments: str, missing_is_fine: bool = False) -> None:
+def _ip(*arguments: str, missing_is_fine: bool = False) -> str:
     try:
         done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False, timeout=10)
     except FileNotFoundError:
@@ -171,6 +195,7 @@ def _ip(*arguments: str, missing_is_fine: bool = False) -> None:
         raise NetfilterError(
             f"ip {arguments[0]} {arguments[1]}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}"
         )
+    return done.stdout
 
 
 def _socket_family(address: str) -> socket.AddressFamily:

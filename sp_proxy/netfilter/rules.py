@@ -5,7 +5,7 @@ is ever matched: every writer limits its chains to it, so a rule does not say it
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
 from typing import Literal, Self
@@ -82,35 +82,48 @@ class Connection:
     interface: str = "eth0"
     """Where it comes in, or leaves."""
     user: int = 0
-    """Of the process that opens it; on the outbound chain only."""
+    """Of the process that opens it; on the outbound chain only, as the next two."""
+    group: int = 0
+    cgroup: str = ""
+    """Path of its control group, without slashes around it."""
     local: bool = True
     """Whether the destination is an address of this host."""
+    alive: bool = True
+    """Whether heartbeats arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """All given parts must match; within a part, one of its values."""
 
-    interface: str = ""
+    interfaces: tuple[str, ...] = ()
     family: Family | None = None
     remote_destination: bool = False
     """Matches only what is not addressed to this host."""
     users: tuple[int, ...] = ()
+    groups: tuple[int, ...] = ()
+    cgroups: tuple[str, ...] = ()
+    """Control groups with all below them."""
     sources: tuple[Network, ...] = ()
     destinations: tuple[Network, ...] = ()
     ports: tuple[PortRange, ...] = ()
     """Destination ports."""
+    without_heartbeat: bool = False
+    """Matches only while no heartbeats arrive."""
 
     def __call__(self, connection: Connection) -> bool:
         """Whether a connection matches."""
         return (
-            self.interface in {"", connection.interface}
+            (not self.interfaces or connection.interface in self.interfaces)
             and self.family in {None, connection.destination.version}
             and not (self.remote_destination and connection.local)
             and (not self.users or connection.user in self.users)
+            and (not self.groups or connection.group in self.groups)
+            and (not self.cgroups or any(f"{connection.cgroup}/".startswith(f"{path}/") for path in self.cgroups))
             and (not self.sources or any(connection.source in network for network in self.sources))
             and (not self.destinations or any(connection.destination in network for network in self.destinations))
             and (not self.ports or any(connection.port in ports for ports in self.ports))
+            and not (self.without_heartbeat and connection.alive)
         )
 
     def of_family(self, family: Family) -> Self | None:
@@ -121,16 +134,17 @@ class Match:
         destinations = tuple(network for network in self.destinations if network.version == family)
         if bool(sources) != bool(self.sources) or bool(destinations) != bool(self.destinations):
             return None
-        return type(self)(
-            self.interface, family, self.remote_destination, self.users, sources, destinations, self.ports
-        )
+        return replace(self, family=family, sources=sources, destinations=destinations)
 
     def __str__(self) -> str:
         parts = [
-            f"interface {self.interface}" if self.interface else "",
+            "no heartbeat" if self.without_heartbeat else "",
+            f"interface {', '.join(self.interfaces)}" if self.interfaces else "",
             f"IPv{self.family}" if self.family else "",
             "not addressed to this host" if self.remote_destination else "",
             f"user {', '.join(map(str, self.users))}" if self.users else "",
+            f"group {', '.join(map(str, self.groups))}" if self.groups else "",
+            f"control group {', '.join(self.cgroups)}" if self.cgroups else "",
             f"from {', '.join(map(str, self.sources))}" if self.sources else "",
             f"to {', '.join(map(str, self.destinations))}" if self.destinations else "",
             f"port {', '.join(map(str, self.ports))}" if self.ports else "",
@@ -157,12 +171,41 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The daemon is at work: redirect for this long from now on. The connection itself is left alone."""
+
+    timeout_seconds: int
+
+    def __str__(self) -> str:
+        return f"redirect for {self.timeout_seconds} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """The daemon is about to stop: redirect no more. The connection itself is left alone."""
+
+    def __str__(self) -> str:
+        return "redirect no more"
+
+
+@dataclass(frozen=True, slots=True)
+class PastOthers:
+    """The connection goes where it was going, and is kept from the redirect rules of others (Istio's)."""
+
+    def __str__(self) -> str:
+        return "past Envoy"
+
+
+type Action = Bypass | Redirect | Heartbeat | Withdrawal | PastOthers
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. ``reason`` is written into the kernel beside it: at most 100 printable characters without quotes."""
 
     chain: Chain
     match: Match
-    action: Bypass | Redirect
+    action: Action
     reason: str
 
 
@@ -176,6 +219,15 @@ class Ruleset:
     def chain(self, chain: Chain) -> tuple[Rule, ...]:
         """The rules of one chain, in order."""
         return tuple(rule for rule in self.rules if rule.chain is chain)
+
+    @property
+    def heartbeat(self) -> Rule | None:
+        """The rule that takes heartbeats; None where redirecting does not depend on them."""
+        return next((rule for rule in self.rules if isinstance(rule.action, Heartbeat)), None)
+
+    def redirects(self, chain: Chain) -> bool:
+        """Whether anything is redirected on a chain."""
+        return any(isinstance(rule.action, Redirect) for rule in self.chain(chain))
 
     def decide(self, connection: Connection) -> Rule | None:
         """The rule that decides on a connection; None if none does, and it is left alone."""
@@ -191,7 +243,7 @@ def describe(ruleset: Ruleset) -> str:
     lines = [f"mode {ruleset.mode}"]
     for chain, title in titles.items():
         rules = ruleset.chain(chain)
-        lines += ["", title if rules else f"{chain}: nothing is redirected"]
+        lines += ["", title if ruleset.redirects(chain) else f"{chain}: nothing is redirected"]
         rows = [(str(rule.action), str(rule.match), rule.reason) for rule in rules]
         width = max((len(action) for action, _, _ in rows), default=0)
         lines += [

@@ -1,5 +1,6 @@
 """Reads the kernel's rules and changes them, with the tools of the machine. Their errors become one line with a remedy."""
 
+import grp
 import os
 import pwd
 import shutil
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sp_proxy.netfilter import iptables, nft
+from sp_proxy.netfilter.others import NFT_TABLES, Istio, find_istio
 from sp_proxy.netfilter.plan import Command, Saved, State, plan_remove
+from sp_proxy.netfilter.policy import Ids
 from sp_proxy.netfilter.rules import Family, NetfilterError, Ruleset
 
 TOOL_TIMEOUT_SECONDS = 60.0
@@ -21,9 +24,9 @@ _FORMS = {"iptables-nft": "nf_tables", "iptables-legacy": "legacy"}
 _PERMISSION = "the kernel's rules need root or CAP_NET_ADMIN (in a pod: capabilities.add: [NET_ADMIN, NET_RAW])"
 _MODULES = {
     "nft": "modprobe nft_chain_nat nft_redir nft_fib_inet, or use --writer iptables",
-    "iptables-nft": "modprobe nft_chain_nat nft_compat xt_REDIRECT xt_owner xt_multiport xt_addrtype xt_comment, "
+    "iptables-nft": "modprobe nft_chain_nat nft_compat xt_REDIRECT xt_owner xt_multiport xt_addrtype xt_recent xt_comment, "
     "or use --writer iptables-legacy",
-    "iptables-legacy": "modprobe iptable_nat ip6table_nat xt_REDIRECT xt_owner xt_multiport xt_addrtype xt_comment, "
+    "iptables-legacy": "modprobe iptable_nat ip6table_nat xt_REDIRECT xt_owner xt_multiport xt_addrtype xt_recent xt_comment, "
     "or use --writer nft",
 }
 
@@ -53,6 +56,45 @@ def user_id(user: str) -> int:
             f"netfilter: no user named '{user}' here; create it (useradd --system {user}) or give its numeric id",
             exit_code=2,
         ) from None
+
+
+def group_id(group: str) -> int:
+    """The id of a group, by name or number. Raises ``NetfilterError`` for a name which the machine does not know."""
+    if group.isascii() and group.isdigit():
+        number = int(group)
+        if number >= 1 << 32:
+            raise NetfilterError(f"netfilter: group id {group} is above 4294967295", exit_code=2)
+        return number
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise NetfilterError(
+            f"netfilter: no group named '{group}' here; create it (groupadd --system {group}) or give its numeric id",
+            exit_code=2,
+        ) from None
+
+
+IDS = Ids(user_id, group_id)
+"""The users and groups of this machine."""
+
+
+def listens(port: int) -> bool:
+    """Whether a TCP socket of this network namespace listens on a port (proc(5), net/tcp: state 0A)."""
+    wanted = f":{port:04X}"
+    for name in ("tcp", "tcp6"):
+        path = _PROC_NET / name
+        lines = path.read_text("ascii").splitlines()[1:] if path.exists() else []
+        if any(words[1].endswith(wanted) and words[3] == "0A" for words in map(str.split, lines)):
+            return True
+    return False
+
+
+def own_cgroup() -> str:
+    """The path of this process's control group of version 2, without slashes around it."""
+    for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines():
+        if line.startswith("0::"):
+            return line[3:].strip("/")
+    return ""
 
 
 def require_net_admin() -> None:
@@ -90,6 +132,13 @@ def choose_writer(wanted: str, tools: Tools, ruleset: Ruleset) -> str:
 
     ``auto`` takes nft if it is installed and the kernel accepts the rules in a transaction that is not committed.
     """
+    chosen = _choose(wanted, tools, ruleset)
+    if chosen != "nft" and (reason := iptables.refuse(ruleset)):
+        raise NetfilterError(reason, exit_code=2)
+    return chosen
+
+
+def _choose(wanted: str, tools: Tools, ruleset: Ruleset) -> str:
     if wanted == "nft" and not tools.nft:
         raise NetfilterError("nft is not installed: apt-get install nftables, or use --writer iptables")
     if wanted.startswith("iptables"):
@@ -111,22 +160,37 @@ def read_state(tools: Tools, writer: str = "", families: tuple[Family, ...] = (4
     ``writer`` is about to write these ``families``: what it cannot read is an error, and reading may load its kernel
     modules. Of the others, what cannot be read is taken for nothing.
     """
-    listing = ""
+    listing, script = "", ""
     if tools.nft:
         tables = _execute(Command(("nft", "list", "tables")))
         if tables.returncode and writer == "nft":
             raise _failure("nft", tables.args[0], tables.stderr)
         if f"table {nft.TABLE}" in tables.stdout.splitlines():
             listing = run(Command(("nft", "-j", "list", "table", *nft.TABLE.split())), "nft")
+            script = run(Command(("nft", "-s", "list", "table", *nft.TABLE.split())), "nft")
     saved = [
         Saved(tool, form, family, text)
         for form, base in tools.iptables.items()
         for family in kernel_families()
         for tool in [base if family == 4 else base.replace("iptables", "ip6tables")]
-        for text in [_save(tool, form, family, needed=form == writer and family in families)]
+        for text in [_save(tool, form, family, "nat", needed=form == writer and family in families)]
         if form == writer or iptables.is_installed(text)
     ]
-    return State(listing, tuple(saved))
+    return State(listing, tuple(saved), script)
+
+
+def read_istio(tools: Tools) -> Istio | None:
+    """Istio's rules, as far as they can be seen."""
+    listings = {}
+    if tools.nft:
+        for table in _execute(Command(("nft", "list", "tables"))).stdout.splitlines():
+            if (name := table.removeprefix("table ").strip()) in NFT_TABLES:
+                listings[name] = _execute(Command(("nft", "list", "table", *name.split()))).stdout
+    saves = {
+        form: "".join(_save(base, form, 4, table, needed=False) for table in ("nat", "mangle"))
+        for form, base in tools.iptables.items()
+    }
+    return find_istio(listings, saves)
 
 
 def apply(commands: Iterable[Command], writer: str, tools: Tools) -> None:
@@ -156,12 +220,12 @@ def run(command: Command, writer: str) -> str:
     return done.stdout
 
 
-def _save(tool: str, form: str, family: Family, *, needed: bool) -> str:
-    """The nat table of one form. The legacy tools would create the table only by looking, so they are asked if it exists."""
+def _save(tool: str, form: str, family: Family, table: str, *, needed: bool) -> str:
+    """A table of one form. The legacy tools would create the table only by looking, so they are asked if it exists."""
     names = _PROC_NET / f"{'ip' if family == 4 else 'ip6'}_tables_names"
-    if form == "iptables-legacy" and not needed and not (names.exists() and "nat" in names.read_text("ascii").split()):
+    if form == "iptables-legacy" and not needed and not (names.exists() and table in names.read_text("ascii").split()):
         return ""
-    command = Command((f"{tool}-save", "-c", "-t", "nat"))
+    command = Command((f"{tool}-save", "-c", "-t", table))
     if needed:
         return run(command, form)
     done = _execute(command)

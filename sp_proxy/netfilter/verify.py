@@ -2,31 +2,33 @@
 
 The rules themselves say, for each probe, which of them must decide (``Ruleset.decide``); the proof is that the kernel counted a
 packet at that very rule, and that the answer fits: a redirected connection is answered by this host at once, whether the
-daemon listens yet or not. So nothing of the daemon is needed, and it may run.
+daemon listens yet or not. So nothing of the daemon is needed, and it may run (``pulse``).
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from ipaddress import ip_address
 
-from sp_proxy.netfilter import probes
+from sp_proxy.netfilter import probes, pulse
+from sp_proxy.netfilter.istio import PASS_THROUGH
 from sp_proxy.netfilter.probes import Answer
+from sp_proxy.netfilter.pulse import Heart, Pulse, ReadCounters
 from sp_proxy.netfilter.rules import (
     Chain,
     Connection,
     Family,
+    Heartbeat,
     IPAddress,
     Match,
     NetfilterError,
     Redirect,
     Rule,
     Ruleset,
+    Withdrawal,
 )
-
-type ReadCounters = Callable[[], dict[tuple[Chain, int], int]]
 
 _PORTS = (9, 80, 443, 8080, 5432, 49151)
 """Tried in this order where all ports are included: discard first."""
@@ -53,16 +55,59 @@ class Result:
         return f"{self.verdict:4}  {self.line}"
 
 
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Who sends the probes, as the rules see it."""
+
+    user: int
+    group: int
+    cgroup: str = ""
+
+
 def run_probes(
-    ruleset: Ruleset, families: tuple[Family, ...], own_user: int, read_counters: ReadCounters
+    ruleset: Ruleset,
+    families: tuple[Family, ...],
+    own: Process,
+    listens: Callable[[int], bool],
+    read_counters: ReadCounters,
 ) -> Iterator[Result]:
-    """Tries every path, one result each. ``own_user`` is the user id of this process."""
+    """Tries every path, one result each. ``listens`` says whether anything listens on a port of this host."""
+    found = pulse.feel(ruleset, listens, read_counters)
+    heart = Heart(ruleset.heartbeat if found is Pulse.NO_DAEMON else None)
+    if result := judge_pulse(ruleset, found):
+        yield result
+    if found is Pulse.MISSING:
+        return
+    prober = _Prober(ruleset, own, heart, listens, read_counters)
     yield from _local_probes(ruleset, families)
-    if ruleset.chain(Chain.OUTBOUND):
+    if ruleset.redirects(Chain.OUTBOUND):
         for family in families:
-            yield from _outbound_probes(ruleset, family, own_user, read_counters)
-    if ruleset.chain(Chain.INBOUND):
-        yield from _inbound_probes(ruleset, families, read_counters)
+            yield from _handed_on_probes(prober, family)
+            yield from _outbound_probes(prober, family)
+    if ruleset.redirects(Chain.INBOUND):
+        yield from _inbound_probes(prober, families)
+
+
+def judge_pulse(ruleset: Ruleset, found: Pulse) -> Result | None:
+    """What is to be said about the heartbeat."""
+    rule = ruleset.heartbeat
+    if rule is None:
+        return None
+    ports = " and ".join(map(str, pulse.redirect_ports(ruleset)))
+    seconds = pulse.timeout_seconds(ruleset)
+    match found:
+        case Pulse.STEADY:
+            return Result(Verdict.OK, f"heartbeat arrives; {seconds} s after the last one, nothing is redirected")
+        case Pulse.MISSING:
+            text = (
+                f"heartbeat does not arrive, so nothing is redirected: port {ports} is open, but user "
+                f"{rule.match.users[0]} sends nothing to port {rule.match.ports[0]}: the daemon hangs, is another user, "
+                "or has another netfilter.heartbeat"
+            )
+            return Result(Verdict.FAIL, text)
+        case _:
+            text = f"heartbeat none: nothing listens on port {ports}, so nothing is redirected yet; the probes send their own"
+            return Result(Verdict.SKIP, text)
 
 
 def _local_probes(ruleset: Ruleset, families: Iterable[Family]) -> Iterator[Result]:
@@ -85,16 +130,18 @@ def _local_probes(ruleset: Ruleset, families: Iterable[Family]) -> Iterator[Resu
                 yield Result(Verdict.FAIL, f"{line}: did not arrive at its listener; expected: direct")
 
 
-def _outbound_probes(ruleset: Ruleset, family: Family, own_user: int, read_counters: ReadCounters) -> Iterator[Result]:
-    users = [rule.match.users for rule in ruleset.chain(Chain.OUTBOUND) if rule.match.users]
-    daemon = users[0][0] if users else own_user
-    bypassed = {user for group in users for user in group}
-    ordinary = next(user for user in (own_user, *_USERS) if user not in bypassed)
+def _outbound_probes(prober: "_Prober", family: Family) -> Iterator[Result]:
+    ruleset, own = prober.ruleset, prober.own
+    rules = ruleset.chain(Chain.OUTBOUND)
+    bypassed = {user for rule in rules if not isinstance(rule.action, Redirect) for user in rule.match.users}
+    included = [user for rule in rules if isinstance(rule.action, Redirect) for user in rule.match.users]
+    ordinary = [user for user in (own.user, *included, *_USERS) if user not in bypassed]
     target = next(
         (
-            (destination, port)
+            connection
             for destination, port in _targets(ruleset, Chain.OUTBOUND, family)
-            if _is_redirected(ruleset, _outgoing(destination, port, ordinary))
+            for user in ordinary
+            if _is_redirected(ruleset, connection := prober.outgoing(destination, port, user))
         ),
         None,
     )
@@ -102,23 +149,48 @@ def _outbound_probes(ruleset: Ruleset, family: Family, own_user: int, read_count
         reason = "no address and port that the rules redirect" if _wanted(ruleset, family) else "IPv6 is not redirected"
         yield Result(Verdict.SKIP, f"outbound  IPv{family}: {reason}")
         return
-    destination, port = target
-    if not probes.route_source(str(destination)):
-        yield Result(Verdict.SKIP, f"outbound  IPv{family}: no route to {destination}: nothing leaves this host")
+    if not probes.route_source(str(target.destination)):
+        yield Result(Verdict.SKIP, f"outbound  IPv{family}: no route to {target.destination}: nothing leaves this host")
         return
-    for user in dict.fromkeys([ordinary, daemon]):
-        connection = _outgoing(destination, port, user)
-        line = f"outbound  to {_shown(destination, port)} as user {user}"
-        attempt = partial(probes.connect, str(destination), port, user=None if user == own_user else user)
-        yield _probe(ruleset, connection, line, attempt, read_counters)
+    daemon = next(iter(prober.daemon), target.user)
+    for user in dict.fromkeys([target.user, daemon]):
+        connection = replace(target, user=user)
+        line = f"outbound  to {_shown(target.destination, target.port)} as user {user}"
+        attempt = partial(probes.connect, str(target.destination), target.port, user=None if user == own.user else user)
+        yield from prober.probe(connection, line, attempt)
 
 
-def _inbound_probes(ruleset: Ruleset, families: tuple[Family, ...], read_counters: ReadCounters) -> Iterator[Result]:
+def _handed_on_probes(prober: "_Prober", family: Family) -> Iterator[Result]:
+    """What Istio's Envoy hands to the application, where the rules take it."""
+    rule = next((rule for rule in prober.ruleset.rules if rule.match.sources == PASS_THROUGH), None)
+    if rule is None or not _wanted(prober.ruleset, family):
+        return
+    source = next(network.network_address for network in PASS_THROUGH if network.version == family)
+    (envoy,) = rule.match.users
+    address = probes.route_source(probes.REMOTE[family]) or ("127.0.0.1" if family == 4 else "::1")
+    candidates = [
+        Connection(Chain.OUTBOUND, source, ip_address(address), port, "lo", user=envoy)
+        for port in (*_included_ports(prober.ruleset), *_PORTS)
+    ]
+    connection = next((one for one in candidates if _is_redirected(prober.ruleset, one)), candidates[0])
+    line = f"inbound   from Envoy (user {envoy}, {source}) to {_shown(connection.destination, connection.port)}"
+    user = None if envoy == prober.own.user else envoy
+    attempt = partial(probes.connect, address, connection.port, user=user, source=str(source))
+    yield from prober.probe(connection, line, attempt)
+
+
+def _included_ports(ruleset: Ruleset) -> list[int]:
+    rules = [rule for rule in ruleset.rules if isinstance(rule.action, Redirect) and rule.match.sources == PASS_THROUGH]
+    return [ports.first for rule in rules for ports in rule.match.ports]
+
+
+def _inbound_probes(prober: "_Prober", families: tuple[Family, ...]) -> Iterator[Result]:
+    ruleset = prober.ruleset
     with ExitStack() as stack:
         try:
             peer = stack.enter_context(probes.outside_peer(families))
         except NetfilterError as error:
-            counted = read_counters()
+            counted = prober.read_counters()
             seen = sum(
                 counted[Chain.INBOUND, number]
                 for number, rule in enumerate(ruleset.chain(Chain.INBOUND))
@@ -139,31 +211,74 @@ def _inbound_probes(ruleset: Ruleset, families: tuple[Family, ...], read_counter
             def attempt(timeout: float, to: Connection = chosen) -> Answer:
                 return peer.call(lambda: probes.connect(str(to.destination), to.port, timeout))
 
-            yield _probe(ruleset, chosen, line, attempt, read_counters)
+            yield from prober.probe(chosen, line, attempt)
 
 
-def _probe(
-    ruleset: Ruleset,
-    connection: Connection,
-    line: str,
-    attempt: Callable[[float], Answer],
-    read_counters: ReadCounters,
-) -> Result:
-    rule = ruleset.decide(connection)
-    if rule is None:
-        return Result(Verdict.SKIP, f"{line}: no rule speaks of it")
-    redirected = isinstance(rule.action, Redirect)
-    number = ruleset.chain(connection.chain).index(rule)
-    before = read_counters()
-    try:
-        answer = attempt(probes.ANSWER_TIMEOUT_SECONDS if redirected else probes.BYPASS_TIMEOUT_SECONDS)
-    except NetfilterError as error:
-        return Result(Verdict.SKIP, f"{line}: not probed: {error}")
-    after = read_counters()
-    moved = {key for key, count in after.items() if count > before.get(key, 0)}
-    return judge(
-        rule, counted=(connection.chain, number) in moved, others=_met(ruleset, moved), answer=answer, line=line
-    )
+@dataclass(frozen=True, slots=True)
+class _Prober:
+    """What all probes need."""
+
+    ruleset: Ruleset
+    own: Process
+    heart: Heart
+    listens: Callable[[int], bool]
+    read_counters: ReadCounters
+
+    @property
+    def daemon(self) -> tuple[int, ...]:
+        """The daemon's user id; nothing where no rule speaks of it."""
+        return next((rule.match.users for rule in self.ruleset.chain(Chain.OUTBOUND) if rule.match.users), ())
+
+    def outgoing(self, destination: IPAddress, port: int, user: int) -> Connection:
+        """A connection from here to elsewhere."""
+        named = any(set(rule.match.interfaces) - {"lo"} for rule in self.ruleset.chain(Chain.OUTBOUND))
+        return Connection(
+            Chain.OUTBOUND,
+            ip_address(probes.REMOTE[4 if destination.version == 4 else 6]),  # no rule looks for this source
+            destination,
+            port,
+            interface=probes.route_interface(str(destination)) if named else "",
+            user=user,
+            group=self.own.group,
+            cgroup=self.own.cgroup,
+            local=False,
+        )
+
+    def probe(self, connection: Connection, line: str, attempt: Callable[[float], Answer]) -> Iterator[Result]:
+        """Tries a connection; where no daemon sends heartbeats and they decide, without them too."""
+        if self.heart.rule and _is_redirected(self.ruleset, connection):
+            without = f"{line} without heartbeat"
+            result = self._try(replace(connection, alive=False), without, attempt)
+            if result.verdict is Verdict.FAIL and any(map(self.listens, pulse.redirect_ports(self.ruleset))):
+                result = Result(Verdict.SKIP, f"{without}: the daemon has just begun to send them")
+            yield result
+        yield self._try(connection, line, attempt)
+
+    def _try(self, connection: Connection, line: str, attempt: Callable[[float], Answer]) -> Result:
+        ruleset = self.ruleset
+        rule = ruleset.decide(connection)
+        if rule is None:
+            return Result(Verdict.SKIP, f"{line}: no rule speaks of it")
+        redirected = isinstance(rule.action, Redirect)
+        number = ruleset.chain(connection.chain).index(rule)
+        heart = self.heart if redirected else Heart(None)
+        before = self.read_counters()
+        try:
+            with heart.beating():
+                answer = attempt(probes.ANSWER_TIMEOUT_SECONDS if redirected else probes.BYPASS_TIMEOUT_SECONDS)
+        except NetfilterError as error:
+            return Result(Verdict.SKIP, f"{line}: not probed: {error}")
+        after = self.read_counters()
+        own_beats = {(Chain.OUTBOUND, i) for i, one in enumerate(ruleset.chain(Chain.OUTBOUND)) if is_beat(one)}
+        moved = {key for key, count in after.items() if count > before.get(key, 0)} - own_beats
+        return judge(
+            rule, counted=(connection.chain, number) in moved, others=_met(ruleset, moved), answer=answer, line=line
+        )
+
+
+def is_beat(rule: Rule) -> bool:
+    """Whether a rule is for heartbeats or their withdrawal."""
+    return isinstance(rule.action, Heartbeat | Withdrawal)
 
 
 def judge(rule: Rule, *, counted: bool, others: str, answer: Answer, line: str) -> Result:
@@ -183,14 +298,10 @@ def judge(rule: Rule, *, counted: bool, others: str, answer: Answer, line: str) 
             return Result(Verdict.OK, f"{line}: bypassed ({rule.reason}), as expected")
 
 
-def _outgoing(destination: IPAddress, port: int, user: int) -> Connection:
-    source = ip_address(probes.REMOTE[4 if destination.version == 4 else 6])  # outbound rules do not look at it
-    return Connection(Chain.OUTBOUND, source, destination, port, user=user, local=False)
-
-
 def _targets(ruleset: Ruleset, chain: Chain, family: Family) -> list[tuple[IPAddress, int]]:
     """Addresses and ports to try: of the last, including rule where it names some."""
-    match = next((rule.match for rule in ruleset.chain(chain) if isinstance(rule.action, Redirect)), Match())
+    redirecting = [rule.match for rule in ruleset.chain(chain) if isinstance(rule.action, Redirect)]
+    match = redirecting[-1] if redirecting else Match()
     addresses = [
         network[min(1, network.num_addresses - 1)] for network in match.destinations if network.version == family
     ]

@@ -46,6 +46,9 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     """Sending end of ``relay/handoff.py``; -1: there is no mitm worker."""
     engine_state_fd: int = -1
     """Shared memory that says whether it takes anything."""
+    heartbeat_port: int = 0
+    """Where ``relay/heartbeat.py`` sends to; 0: nowhere."""
+    heartbeat_interval: float = 1.25
 
 
 encode_config = msgpack.Encoder().encode

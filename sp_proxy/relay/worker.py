@@ -29,6 +29,7 @@ from sp_proxy.core.rules import Policy
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig
 from sp_proxy.relay.connection import Connection
 from sp_proxy.relay.detect import Detection
+from sp_proxy.relay.heartbeat import Heartbeat
 from sp_proxy.relay.listener import Listener
 from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.taps.context import TapContext
@@ -39,6 +40,8 @@ BACKLOG = 4096
 """As the supervisor bound them: listening again must not make the queue shorter."""
 DRAIN_IDLE = 0.5
 """Seconds that a connection must be idle before a drain closes it: a request that is on its way must not meet a reset."""
+WITHDRAWAL_LINGER = 0.1
+"""Seconds to accept what had been redirected when the heartbeat was withdrawn."""
 GC_THRESHOLD = (5000, 20, 20)
 """Connections are cycles, exchanges are not: collecting less often than by default (700) costs memory for some hundred
 closed connections, and saves 1.5 % of the time under connection churn.
@@ -59,6 +62,7 @@ class Worker:
         channel = socket.socket(fileno=config.channel_fd)
         channel.setblocking(False)
         self.sender = Sender(loop, channel, self.counters)
+        self._heartbeat = Heartbeat(loop, config.heartbeat_port, config.heartbeat_interval)
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
         self._stop = asyncio.Event()
@@ -113,7 +117,10 @@ class Worker:
         gc.set_threshold(*GC_THRESHOLD)
         self.sender.message(Ready(self.config.worker_id))
         reporter = loop.create_task(self._report())
+        self._heartbeat.start()
         await self._stop.wait()
+        if self._heartbeat.withdraw():
+            await asyncio.sleep(WITHDRAWAL_LINGER)
         for server in self._servers:
             server.close()
         await self._drain()

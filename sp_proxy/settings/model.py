@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 
 from sp_proxy.settings.limits import Limits, RateLimit, Sampling
+from sp_proxy.settings.netfilter import Netfilter
 from sp_proxy.settings.redaction import Redaction
 from sp_proxy.settings.section import Section
 from sp_proxy.settings.types import (
@@ -24,16 +25,13 @@ from sp_proxy.settings.types import (
     Key,
     Line,
     Method,
-    Network,
     Number,
     OptionalAddress,
     Pattern,
-    Port,
     Size,
     TagName,
     Upstream,
     Url,
-    User,
 )
 
 # ---- contract, section 1
@@ -297,34 +295,6 @@ class Log(Section):
         "info", description="Least severe level written."
     )
     format: Literal["auto", "json", "console"] = Field("auto", description="`auto`: console on a terminal, else JSON.")
-
-
-class Netfilter(Section):
-    """Redirect rules, as `sp-proxy netfilter` writes them."""
-
-    mode: Literal["standalone", "inbound-only", "outbound-only"] = Field(
-        "standalone",
-        description="Which traffic is redirected. `standalone`: both directions, but for a listener that is `off`.",
-    )
-    writer: Literal["auto", "nft", "iptables", "iptables-nft", "iptables-legacy"] = Field(
-        "auto",
-        description="Which tool to use. `auto`: nft if it and the kernel can, else `iptables` as installed; "
-        "`iptables-nft` and `iptables-legacy` force one of its two forms.",
-    )
-    ipv6: bool = Field(True, description="Redirect IPv6 too, where the kernel has it.")
-    user: User = Field("1338", description="User name or id of the daemon: its own connections are bypassed.")
-    inbound_include_ports: list[Port] = Field([], description="Redirect only these destination ports; none means all.")
-    inbound_exclude_ports: list[Port] = Field([], description="Bypassed destination ports.")
-    inbound_exclude_cidrs: list[Network] = Field([], description="Bypassed source networks.")
-    outbound_include_ports: list[Port] = Field([], description="Redirect only these destination ports; none means all.")
-    outbound_exclude_ports: list[Port] = Field([], description="Bypassed destination ports.")
-    outbound_include_cidrs: list[Network] = Field(
-        [], description="Redirect only these destination networks, of either IP version; none means all."
-    )
-    outbound_exclude_cidrs: list[Network] = Field([], description="Bypassed destination networks.")
-    outbound_exclude_users: list[User] = Field(
-        [], description="Users whose own connections are bypassed, beside `user`."
-    )
 
 
 class SettingsModel(Section):

@@ -311,6 +311,28 @@ User = Annotated[str, BeforeValidator(_user)]
 """A user's name or numeric id (also written as a number)."""
 
 
+def _interface(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.@:-]{1,15}", text) or text in {".", ".."}:
+        raise ValueError("the name of a network interface (eth0), at most 15 characters")
+    return text
+
+
+Interface = Annotated[str, AfterValidator(_interface)]
+"""The name of a network interface. Not a pattern."""
+
+
+def _cgroup_path(text: str) -> str:
+    path = text.removeprefix("/sys/fs/cgroup").strip("/")
+    parts = path.split("/")
+    if not re.fullmatch(r"[A-Za-z0-9_.@:\\/-]{1,200}", path) or not {"", ".", ".."}.isdisjoint(parts):
+        raise ValueError("the path of a control group below /sys/fs/cgroup (system.slice/shop.service)")
+    return path
+
+
+CgroupPath = Annotated[str, AfterValidator(_cgroup_path)]
+"""A control group's path below the root of version 2, without slashes around it."""
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 

@@ -14,6 +14,7 @@ from typing import cast
 import structlog
 import trio
 
+from sp_proxy.relay import heartbeat
 from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.relay.original_dst import original_dst
 from sp_proxy.settings.types import Address
@@ -42,12 +43,16 @@ class FailOpen:
         listeners: Sequence[BoundListener],
         guard: LoopGuard,
         max_connections: int = MAX_CONNECTIONS,
+        heartbeat_port: int = 0,
+        heartbeat_interval: float = 1.25,
     ) -> None:
         self._workers = workers
         self._guard = guard
         self._listeners = tuple(listeners)
         self._own_ports = {listener.socket.getsockname()[1] for listener in self._listeners}
         self._slots = trio.Semaphore(max_connections)
+        self._heartbeat_port = heartbeat_port
+        self._heartbeat_interval = heartbeat_interval
         self.active = False
         self.connections = 0
         self.connection_total = 0
@@ -65,10 +70,22 @@ class FailOpen:
                 async with trio.open_nursery() as accepting:
                     for listener in self._listeners:
                         accepting.start_soon(self._accept, listener, connections)
+                    if self._heartbeat_port:
+                        accepting.start_soon(self._beat)
                     await self._wait_until(fail_open=False)
                     accepting.cancel_scope.cancel()
                 self.active = False
                 log.warning("failing_open_ended", connections_left=self.connections)
+
+    async def _beat(self) -> None:
+        """Has the kernel redirect to us, as the workers do while they can. When they take over, theirs have begun."""
+        try:
+            while True:
+                heartbeat.send(self._heartbeat_port)
+                await trio.sleep(self._heartbeat_interval)
+        finally:
+            if self._workers.draining:
+                heartbeat.send(self._heartbeat_port + 1)
 
     async def _wait_until(self, *, fail_open: bool) -> bool:
         """Whether the decision became the wanted one; False when draining came first."""

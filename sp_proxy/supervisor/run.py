@@ -21,6 +21,7 @@ import trio
 from sp_proxy import __version__
 from sp_proxy.exporter.pipeline import Exporter
 from sp_proxy.relay.config import WorkerConfig
+from sp_proxy.relay.heartbeat import BEATS_PER_TIMEOUT
 from sp_proxy.relay.loop_guard import TABLE_BYTES, LoopGuard
 from sp_proxy.settings.errors import SettingsError
 from sp_proxy.settings.load import Loaded
@@ -137,7 +138,14 @@ class Supervisor:
         self._readiness.release("exporter")
         plan = WorkerPlan(settings.relay.workers, self._worker_config, self._relay_command)
         workers = Workers(plan, bound.listeners, guard_fd, self._capture.attach)
-        failopen = FailOpen(workers, bound.listeners, LoopGuard(os.dup(guard_fd)))
+        config = self._worker_config
+        failopen = FailOpen(
+            workers,
+            bound.listeners,
+            LoopGuard(os.dup(guard_fd)),
+            heartbeat_port=config.heartbeat_port,
+            heartbeat_interval=config.heartbeat_interval,
+        )
         async with trio.open_nursery() as traffic:
             traffic.start_soon(workers.run)
             traffic.start_soon(failopen.run)
@@ -201,6 +209,8 @@ class Supervisor:
 
 def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> WorkerConfig:
     """The template of what every relay worker is told."""
+    heartbeat = settings.netfilter.heartbeat
+    transparent = settings.listen.inbound or settings.listen.outbound
     return WorkerConfig(
         worker_id=-1,
         channel_fd=-1,
@@ -215,6 +225,8 @@ def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> Worker
         max_head_size=settings.relay.max_head_size,
         buffer_size=settings.relay.buffer_size,
         grace_period=settings.shutdown.grace_period,
+        heartbeat_port=heartbeat.port if heartbeat.enabled and transparent else 0,
+        heartbeat_interval=heartbeat.timeout / BEATS_PER_TIMEOUT,
     )
 
 

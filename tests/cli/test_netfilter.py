@@ -145,7 +145,7 @@ def test_probes_that_are_not_permitted_are_skipped_with_the_reason(pod):
 def test_the_init_container_applies_and_verifies_and_takes_back_what_does_not_work(pod):
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = pod.run(str(DEPLOY / "init.sh"), env=path)
-    assert "applied 15 rules" in done.stdout
+    assert "applied 19 rules" in done.stdout
     assert "ok    inbound" in done.stdout
     thief = "table inet thief { chain p { type nat hook prerouting priority -150; tcp dport 9 redirect to :1; }; }"
     pod.run("nft", "-f", "-", stdin=thief)

@@ -108,7 +108,10 @@ class Origin(http.server.BaseHTTPRequestHandler):
 
 
 def test_sigterm_under_load_finishes_what_was_begun(pair: Pair):
-    """Every request which the application has seen is answered, captured and delivered; then the daemon exits with 0."""
+    """What had been redirected is answered, captured and delivered, and the daemon exits with 0; all else goes past it.
+
+    The heartbeat is withdrawn before the sockets close: nobody is refused.
+    """
     pod, outside = pair
     slow = 10
     with home() as directory, http_server(pod, Origin, ORIGIN_PORT), otlp_sink(pod, SINK_PORT) as sink:
@@ -123,16 +126,17 @@ def test_sigterm_under_load_finishes_what_was_begun(pair: Pair):
             waiting = [pool.submit(ask) for _ in range(slow)]
             eventually(lambda: Origin.asked["/slow"], partial(eq, slow), "requests in hand")
             going.wait_for_more(100)
-            asked_to_end = time.monotonic()
+            before = Origin.asked["/fast"]
             daemon.process.send_signal(signal.SIGTERM)
-            eventually(lambda: going.failures, bool, "no more connections are accepted")
+            going.wait_for_more(500)
             assert daemon.process.poll() is None
             Origin.allowed.set()
             assert daemon.process.wait(TIMEOUT) == 0
         daemon.check_log()
         netfilter(pod, config, "remove")
     assert [each.result().error for each in waiting] == [""] * slow
-    answered = len(going.attempts) - len(going.failures)
-    assert min(failure.ended for failure in going.failures) >= asked_to_end
-    assert Origin.asked == {"/slow": slow, "/fast": answered}
-    assert Counter(arrived.span.name for arrived in sink.spans) == Origin.asked
+    assert going.failures == []
+    assert Origin.asked == {"/slow": slow, "/fast": len(going.attempts)}
+    captured = Counter(arrived.span.name for arrived in sink.spans)
+    assert captured["/slow"] == slow
+    assert before <= captured["/fast"] < Origin.asked["/fast"]

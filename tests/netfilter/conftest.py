@@ -10,12 +10,16 @@ from typing import NamedTuple
 
 import pytest
 
+from sp_proxy.netfilter.probes import heartbeat
 from tests.netns import Namespace, default_route, link
 from tests.requirements import require_root_tools
 
 SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h, and IP6T_SO_ORIGINAL_DST of the same number
 SERVICE_PORTS = (80, 5432, 8080)
 TIMEOUT_SECONDS = 5.0
+DAEMON_USER = 1338
+HEARTBEAT_PORT = 16007
+BEAT_INTERVAL_SECONDS = 0.2
 OUTSIDE = {4: "172.20.0.1", 6: "fd99::1"}
 """An address outside, behind the default route."""
 
@@ -68,6 +72,16 @@ class Site(NamedTuple):
 
     pod: Namespace
     outside: Namespace
+    silent: threading.Event
+
+    def silence(self) -> None:
+        """No heartbeats from now on, and what was said is withdrawn."""
+        self.silent.set()
+        self.pod.call(partial(heartbeat, HEARTBEAT_PORT + 1, DAEMON_USER))
+
+    def beat(self) -> None:
+        """One heartbeat of the daemon."""
+        self.pod.call(partial(heartbeat, HEARTBEAT_PORT, DAEMON_USER))
 
     def inbound(self, family: int, port: int) -> str:
         """What a client outside hears from a port of the pod."""
@@ -88,9 +102,16 @@ def ask(address: str, port: int) -> str:
         return b"".join(iter(partial(connection.recv, 4096), b"")).decode()
 
 
+def _beat_until_silent(site: Site) -> None:
+    while not site.silent.wait(BEAT_INTERVAL_SECONDS):
+        site.beat()
+
+
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """Services in the pod and outside answer ``direct``; the daemon's ports in the pod tell the original destination."""
+    """Services in the pod and outside answer ``direct``; the daemon's ports in the pod tell the original destination,
+    and its heart beats.
+    """
     require_root_tools("ip", "setpriv", "nft", "iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy")
     with Namespace("pod") as pod, Namespace("outside") as outside:
         _, interface = link(pod, outside)
@@ -103,8 +124,13 @@ def site() -> Iterator[Site]:
             for port in (*SERVICE_PORTS, *((16006,) if namespace is outside else ()))
         ]
         acceptors += [Acceptor(pod, port, partial(_redirected, port)) for port in (16001, 16006)]
+        found = Site(pod, outside, threading.Event())
+        heart = threading.Thread(target=_beat_until_silent, args=(found,))
+        heart.start()
         try:
-            yield Site(pod, outside)
+            yield found
         finally:
+            found.silent.set()
+            heart.join()
             for acceptor in acceptors:
                 acceptor.close()

@@ -2,8 +2,9 @@
 
 import pytest
 
-from sp_proxy.netfilter import install
+from sp_proxy.netfilter import install, iptables
 from sp_proxy.netfilter.rules import NetfilterError
+from sp_proxy.netfilter.system import find_tools, read_state
 from sp_proxy.settings.model import SettingsModel
 
 SETTINGS = SettingsModel()
@@ -18,7 +19,7 @@ def test_preparing_changes_nothing_and_the_printed_text_is_what_runs(site, write
     prepared = site.pod.call(prepare)
     assert site.pod.run("nft", "list", "ruleset").stdout == before
     assert site.pod.call(prepare) == prepared
-    assert site.pod.call(prepared.run) == f"applied 15 rules with {writer}, mode standalone"
+    assert site.pod.call(prepared.run) == f"applied 19 rules with {writer}, mode standalone"
     assert site.outbound(4, 80).startswith("16001 ")
 
     removal = site.pod.call(install.prepare_remove)
@@ -49,3 +50,40 @@ def test_an_unknown_user_is_told_before_privileges_are_asked_for():
         install.rules_of(settings)
     with pytest.raises(NetfilterError, match="no user named"):
         install.prepare_apply(settings, None)
+
+
+@pytest.mark.parametrize("writer", ["nft", "iptables-nft", "iptables-legacy"])
+@pytest.mark.parametrize("earlier", ["nft", "iptables-nft", "iptables-legacy"])
+def test_rules_that_do_not_work_give_way_to_those_from_before(site, earlier, writer):
+    other = SettingsModel.model_validate({"netfilter": {"outbound_exclude_ports": [5432]}})
+    site.pod.call(lambda: install.prepare_apply(other, earlier).run())
+    before = site.pod.call(rules_there)
+    thief = "table inet thief { chain o { type nat hook output priority -150; tcp dport 9 redirect to :8080; }; }"
+    site.pod.run("nft", "-f", "-", stdin=thief)
+    prepared = site.pod.call(lambda: install.prepare_apply(SETTINGS, writer))
+    with pytest.raises(NetfilterError, match=r"do not work, the earlier rules are back: outbound to 192\.0\.2\.1:9 as"):
+        site.pod.call(prepared.run)
+    site.pod.run("nft", "delete", "table", "inet", "thief")
+    assert site.pod.call(rules_there) == before
+    assert "FAIL" not in "".join(site.pod.call(lambda: [str(result) for result in install.verify(other, earlier)]))
+    assert site.outbound(4, 5432) == "direct outside"
+    site.beat()
+    assert site.outbound(6, 80).startswith("16001 ")
+
+
+def test_first_rules_that_do_not_work_are_taken_away_again(site):
+    thief = "table inet thief { chain o { type nat hook output priority -150; tcp dport 9 redirect to :8080; }; }"
+    site.pod.run("nft", "-f", "-", stdin=thief)
+    with pytest.raises(NetfilterError, match=r"they are removed again: .* \(and 3 more\)$") as caught:
+        site.pod.call(lambda: install.prepare_apply(SETTINGS, "nft").run())
+    assert "\n" not in str(caught.value)
+    assert site.pod.call(install.prepare_remove).done == "nothing to remove"
+    done = site.pod.call(lambda: install.prepare_apply(SETTINGS, "nft", check=False).run())
+    assert done.startswith("applied")
+
+
+def rules_there():
+    """All rules of ours, in every form, without counters and who is alive."""
+    state = read_state(find_tools())
+    lines = [line for line in state.script.splitlines() if "elements =" not in line]
+    return lines, [(saved.tool, [line for line, _ in iptables.own_lines(saved.text)]) for saved in state.saved]

@@ -8,7 +8,7 @@ from sp_proxy.netfilter.rules import Bypass, Chain, Match, PortRange, Redirect, 
 RULES = Ruleset(
     "standalone",
     (
-        Rule(Chain.INBOUND, Match(interface="lo"), Bypass(), "local"),
+        Rule(Chain.INBOUND, Match(interfaces=("lo",)), Bypass(), "local"),
         Rule(Chain.INBOUND, Match(remote_destination=True), Bypass(), "routed"),
         Rule(Chain.INBOUND, Match(sources=merge_networks(["10.0.0.0/8", "fd00::1/128"])), Bypass(), "from"),
         Rule(Chain.INBOUND, Match(ports=(PortRange(80, 80), PortRange(8000, 8100))), Redirect(16006), "some"),

@@ -20,13 +20,13 @@ from sp_proxy.netfilter.rules import (
 RULES = Ruleset(
     "standalone",
     (
-        Rule(Chain.INBOUND, Match(interface="lo"), Bypass(), "local"),
+        Rule(Chain.INBOUND, Match(interfaces=("lo",)), Bypass(), "local"),
         Rule(Chain.INBOUND, Match(remote_destination=True), Bypass(), "routed"),
         Rule(Chain.INBOUND, Match(sources=merge_networks(["10.0.0.0/8", "192.0.2.1/32"])), Bypass(), "from"),
         Rule(Chain.INBOUND, Match(ports=(PortRange(80, 80), PortRange(8000, 8100))), Redirect(16006), "some"),
         Rule(Chain.OUTBOUND, Match(family=6), Bypass(), "no IPv6"),
         Rule(Chain.OUTBOUND, Match(users=(1338,)), Bypass(), "daemon"),
-        Rule(Chain.OUTBOUND, Match(interface="lo"), Bypass(), "local"),
+        Rule(Chain.OUTBOUND, Match(interfaces=("lo",)), Bypass(), "local"),
         Rule(Chain.OUTBOUND, Match(destinations=merge_networks(["0.0.0.0/0", "fd00::/8"])), Redirect(16001), "all"),
     ),
 )

@@ -53,7 +53,7 @@ def test_ports_are_read_as_the_settings_have_them(text, first, last):
 @pytest.mark.parametrize(
     "match, yes, no",
     [
-        (Match(interface="lo"), {"interface": "lo"}, {"interface": "eth0"}),
+        (Match(interfaces=("lo",)), {"interface": "lo"}, {"interface": "eth0"}),
         (Match(family=6), {"destination": "2001:db8::1"}, {}),
         (Match(remote_destination=True), {"local": False}, {"local": True}),
         (Match(users=(5, 7)), {"user": 7}, {"user": 6}),

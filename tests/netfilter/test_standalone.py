@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sp_proxy.netfilter.policy import Ids
 from sp_proxy.netfilter.rules import Bypass, Chain, Connection, NetfilterError, Redirect
 from sp_proxy.netfilter.standalone import standalone_rules
 from sp_proxy.settings.model import SettingsModel
@@ -14,7 +15,7 @@ DAEMON = 1338
 
 
 def ruleset(**sections):
-    return standalone_rules(SettingsModel.model_validate(sections), int)
+    return standalone_rules(SettingsModel.model_validate(sections), Ids(int, int))
 
 
 def netfilter(**keys):

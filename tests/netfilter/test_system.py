@@ -2,15 +2,19 @@
 
 import os
 import pwd
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sp_proxy.netfilter.plan import Command, State, differences, plan_apply, plan_remove
+from sp_proxy.netfilter.probes import heartbeat, route_interface
 from sp_proxy.netfilter.rules import NetfilterError
 from sp_proxy.netfilter.standalone import standalone_rules
 from sp_proxy.netfilter.system import (
+    IDS,
     Tools,
     apply,
     choose_writer,
@@ -22,7 +26,8 @@ from sp_proxy.netfilter.system import (
     user_id,
 )
 from sp_proxy.settings.model import SettingsModel
-from tests.netfilter.conftest import OUTSIDE, Site, ask
+from tests.netfilter.conftest import DAEMON_USER, HEARTBEAT_PORT, OUTSIDE, Site, ask
+from tests.requirements import unavailable
 
 WRITERS = ["nft", "iptables-nft", "iptables-legacy"]
 writers = pytest.mark.parametrize("writer", WRITERS)
@@ -30,7 +35,7 @@ families = pytest.mark.parametrize("family", [4, 6])
 
 
 def rules(**netfilter):
-    return standalone_rules(SettingsModel.model_validate({"netfilter": netfilter}), user_id)
+    return standalone_rules(SettingsModel.model_validate({"netfilter": netfilter}), IDS)
 
 
 def install(site: Site, writer: str, **netfilter) -> tuple[Command, ...]:
@@ -44,7 +49,9 @@ def install(site: Site, writer: str, **netfilter) -> tuple[Command, ...]:
         assert differences(ruleset, writer, read_state(tools), written) == []
         return commands
 
-    return site.pod.call(inside)
+    commands = site.pod.call(inside)
+    site.beat()
+    return commands
 
 
 def uninstall(site: Site) -> tuple[Command, ...]:
@@ -62,10 +69,12 @@ def state(site: Site) -> State:
 
 
 def dump(site: Site) -> str:
-    """All rules in the pod, in every form, without counters and comments of time."""
+    """All rules in the pod, in every form, without counters, comments of time and who is alive."""
     texts = [site.pod.run("nft", "-s", "list", "ruleset").stdout]
     texts += [site.pod.run(f"{tool}-legacy-save", "-t", "nat").stdout for tool in ("iptables", "ip6tables")]
-    lines = [line for text in texts for line in text.splitlines() if not line.startswith("#")]
+    lines = [
+        line for text in texts for line in text.splitlines() if not line.startswith("#") and "elements =" not in line
+    ]
     return "\n".join(line.split(" [")[0] if line.startswith(":") else line for line in lines)
 
 
@@ -252,12 +261,11 @@ COMMIT
 
 
 def test_an_older_version_of_the_table_goes_whole(site):
-    older = "table inet sp_proxy { chain former { type nat hook output priority -90; }; set alive { type mark; }; }"
+    older = "table inet sp_proxy { chain former { type nat hook output priority -90; }; set former { type mark; }; }"
     site.pod.run("nft", "-f", "-", stdin=older)
     install(site, "nft")
     listed = site.pod.run("nft", "list", "table", "inet", "sp_proxy").stdout
     assert "former" not in listed
-    assert "alive" not in listed
 
 
 @writers
@@ -360,3 +368,111 @@ def test_privileges_are_asked_for_before_anything_is_tried():
     else:
         with pytest.raises(NetfilterError, match="CAP_NET_ADMIN"):
             require_net_admin()
+
+
+@writers
+@families
+def test_redirected_is_only_while_heartbeats_arrive(site, writer, family):
+    site.silence()
+    install(site, writer, heartbeat={"timeout": "1s"})
+    site.pod.call(partial(heartbeat, HEARTBEAT_PORT + 1, DAEMON_USER))
+
+    def paths() -> tuple[str, str]:
+        return site.inbound(family, 8080).split()[0], site.outbound(family, 80).split()[0]
+
+    assert paths() == ("direct", "direct")
+    for _ in range(2):
+        site.beat()
+        assert paths() == ("16006", "16001")
+        site.pod.call(partial(heartbeat, HEARTBEAT_PORT + 1, DAEMON_USER))
+        assert paths() == ("direct", "direct")
+        site.beat()
+        assert paths() == ("16006", "16001")
+        began = time.monotonic()
+        while paths() != ("direct", "direct"):
+            assert time.monotonic() < began + 3
+        site.pod.call(partial(heartbeat, HEARTBEAT_PORT, DAEMON_USER + 1))
+        assert paths() == ("direct", "direct"), "nobody else's heartbeat counts"
+
+
+@writers
+def test_without_the_heartbeat_setting_the_rules_redirect_in_any_case(site, writer):
+    site.silence()
+    install(site, writer, heartbeat={"enabled": False})
+    assert site.outbound(4, 80).startswith("16001 ")
+    assert site.inbound(6, 80).startswith("16006 ")
+
+
+@writers
+def test_heartbeats_come_and_go_as_often_as_they_like(site, writer):
+    """The set has room for what has expired and is not collected yet."""
+    site.silence()
+    install(site, writer)
+
+    def often() -> None:
+        for _ in range(300):
+            heartbeat(HEARTBEAT_PORT + 1, DAEMON_USER)
+            heartbeat(HEARTBEAT_PORT, DAEMON_USER)
+
+    site.pod.call(often)
+    assert site.outbound(4, 80).startswith("16001 ")
+    assert site.outbound(6, 80).startswith("16001 ")
+
+
+@writers
+@families
+def test_interfaces_users_and_groups(site, writer, family):
+    interface = site.pod.call(lambda: route_interface(OUTSIDE[family]))
+    install(site, writer, inbound_exclude_interfaces=[interface], outbound_exclude_interfaces=[interface, "other0"])
+    assert site.inbound(family, 80) == "direct pod"
+    assert site.outbound(family, 80) == "direct outside"
+    install(site, writer, inbound_include_interfaces=["other0"], outbound_include_interfaces=["other0"])
+    assert site.inbound(family, 80) == "direct pod"
+    assert site.outbound(family, 80) == "direct outside"
+    install(
+        site,
+        writer,
+        inbound_include_interfaces=[interface],
+        outbound_include_users=[1001],
+        outbound_include_groups=[1001],
+    )
+    assert site.inbound(family, 80).startswith("16006 ")
+    assert site.outbound(family, 80) == "direct outside"
+    assert site.outbound(family, 80, user=1001).startswith("16001 ")
+    install(site, writer, outbound_exclude_groups=[1001, 1002])
+    assert site.outbound(family, 80, user=1001) == "direct outside"
+    assert site.outbound(family, 80).startswith("16001 ")
+
+
+def test_control_groups(site):
+    """In a mount namespace where version 2 is where nft looks for it."""
+    group = f"sp-proxy-test-{os.getpid()}"
+    installing = (
+        "import os, sys; os.unshare(os.CLONE_NEWNS); import subprocess as s\n"
+        "s.run(['mount', '--make-rprivate', '/'], check=True)\n"
+        "s.run(['mount', '-t', 'cgroup2', 'none', '/sys/fs/cgroup'], check=True)\n"
+        "s.run(sys.argv[1:], check=True)\n"
+    )
+    entering = f'echo $$ > "/sys/fs/cgroup/{group}/app/cgroup.procs" && '
+    program = [sys.executable, "-c", installing]
+    made = site.pod.run(*program, "mkdir", "-p", f"/sys/fs/cgroup/{group}/app", check=False)
+    if made.returncode:
+        unavailable(f"no control groups of version 2 here: {made.stderr.strip().splitlines()[-1]}")
+    ask_outside = f"exec 3<>/dev/tcp/{OUTSIDE[4]}/80; cat <&3"
+    try:
+        keys = f"netfilter.outbound_exclude_cgroups=[{group}]"
+        command = ["-m", "sp_proxy.cli.main", "netfilter"]
+        site.pod.run(*program, sys.executable, *command, "apply", "--writer", "nft", "--set", keys)
+        verified = site.pod.run(*program, sys.executable, *command, "verify", "--set", keys)
+        assert "FAIL" not in verified.stdout
+        assert site.outbound(4, 80).startswith("16001 ")
+        inside = site.pod.run(*program, "bash", "-c", entering + ask_outside)
+        assert inside.stdout == "direct outside"
+    finally:
+        site.pod.run(*program, "rmdir", f"/sys/fs/cgroup/{group}/app", f"/sys/fs/cgroup/{group}")
+
+
+def test_control_groups_are_refused_for_iptables():
+    for wanted in ("iptables-nft", "iptables-legacy"):
+        with pytest.raises(NetfilterError, match=r"iptables cannot tell control groups .* use --writer nft"):
+            choose_writer(wanted, find_tools(), rules(outbound_exclude_cgroups=["shop"]))

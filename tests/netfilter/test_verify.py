@@ -51,7 +51,8 @@ def test_a_counter_and_an_answer_make_a_verdict(rule, counted, answer, verdict, 
 def test_every_path_is_tried_with_every_writer(site, writer):
     apply(site, writer)
     assert lines(site) == [
-        f"ok    rules     15 rules in the kernel, written by {writer}, as the settings say",
+        f"ok    rules     19 rules in the kernel, written by {writer}, as the settings say",
+        "ok    heartbeat arrives; 5 s after the last one, nothing is redirected",
         "ok    local     to 127.0.0.1, this host's own: direct, as expected",
         f"ok    local     to {site.pod.ipv4}, this host's own: direct, as expected",
         "ok    local     to ::1, this host's own: direct, as expected",
@@ -88,11 +89,28 @@ def test_probes_go_where_the_settings_redirect(site):
 def test_nothing_listens_yet_where_the_daemon_is_to_come(site):
     keys = {"mode": "outbound-only"}
     listen = {"outbound": 17001}
+    site.silence()
     wanted = SettingsModel.model_validate({"netfilter": keys, "listen": listen})
     site.pod.call(lambda: install.prepare_apply(wanted, "nft").run())
     found = site.pod.call(lambda: [str(result) for result in install.verify(wanted, None)])
-    assert "ok    outbound  to 192.0.2.1:9 as user 0: redirected to port 17001, where nothing listens yet" in found
+    first = "heartbeat none: nothing listens on port 17001, so nothing is redirected yet; the probes send their own"
+    assert found[1] == f"skip  {first}"
+    line = "ok    outbound  to 192.0.2.1:9 as user 0"
+    assert f"{line} without heartbeat: bypassed (no heartbeat: the daemon is not at work), as expected" in found
+    assert f"{line}: redirected to port 17001, where nothing listens yet" in found
+    assert site.outbound(4, 80) == "direct outside", "the probes have withdrawn their heartbeats"
     assert not [line for line in found if "inbound" in line]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_daemon_that_listens_and_sends_no_heartbeat_is_a_fault(site, writer):
+    apply(site, writer)
+    site.silence()
+    found = lines(site)
+    assert found[1].startswith(
+        "FAIL  heartbeat does not arrive, so nothing is redirected: port 16001 and 16006 is open"
+    )
+    assert len(found) == 2
 
 
 def test_ipv6_that_is_not_redirected_is_said(site):
