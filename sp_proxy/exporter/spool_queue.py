@@ -58,6 +58,8 @@ class SpoolQueue:
         """In memory, leased or parked, and on disk as well."""
         self._disk_left = False
         self._disk_turn = False
+        self._sleeps_until = float("-inf")
+        """When ``run`` looks again if nobody wakes it."""
         self._retry_at = float("-inf")
         self._write_errors = 0
         self._problem = ""
@@ -107,7 +109,8 @@ class SpoolQueue:
         """Take a payload; False when it does not fit."""
         fits = self._memory.append(payload)
         if fits:
-            if self._policy.mode == "always" or self._is_above():
+            too_late = trio.current_time() + self._policy.after < self._sleeps_until
+            if self._policy.mode == "always" or too_late or self._is_above():
                 self._work.set()
             self._arrivals.unpark()
         return fits
@@ -168,7 +171,8 @@ class SpoolQueue:
                 await self._store_due()
             await self._spool.tidy()
             self._arrivals.unpark_all()
-            with trio.move_on_at(self._next_time()):
+            self._sleeps_until = self._next_time()
+            with trio.move_on_at(self._sleeps_until):
                 await self._work.wait()
 
     async def finish(self) -> int:

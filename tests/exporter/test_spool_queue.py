@@ -154,6 +154,18 @@ async def test_what_waits_too_long_goes_to_disk(clock, tmp_path):
         assert trio.current_time() == pytest.approx(8, abs=0.5)
 
 
+async def test_what_comes_later_does_not_wait_longer(clock, tmp_path):
+    async with running(Checked(tmp_path)) as checked:
+        await trio.sleep(20)
+        checked.add(1)
+        lease = await checked.queue.lease()
+        await trio.sleep(6)
+        assert checked.queue.keeps(lease)
+        checked.add(2)
+        await trio.sleep(6)
+        assert checked.state == (0, 1, 2)
+
+
 async def test_what_is_leased_for_too_long_gets_a_copy_on_disk_which_goes_with_it(clock, tmp_path):
     async with running(Checked(tmp_path)) as checked:
         checked.add(1)
