@@ -10,7 +10,7 @@ remembered; what depends on header fields comes after that, as searches in the f
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -87,7 +87,11 @@ NO_RULE: Final = Decision(capture=False, inject=True, reason="no_rule")
 CAPTURED_WITHOUT_RULES: Final = Decision(capture=True, inject=True, reason="captured")
 LEFT_ALONE: Final = Decision(capture=False, inject=False, reason="ingress_gateway")
 
-Patterns = tuple[re.Pattern[str], ...]
+Search = Callable[[str], object]
+"""Whether a pattern matches anywhere in a text: anything that is true for yes."""
+Compile = Callable[[str], Search]
+"""Raises ValueError, with the reason, for what is no pattern."""
+Patterns = tuple[Search, ...]
 
 
 class _Selector(Struct, frozen=True):
@@ -102,37 +106,45 @@ class _Selector(Struct, frozen=True):
         """Whether the entry selects this request."""
         if self.methods and method.upper() not in self.methods:
             return False
-        if self.targets and not any(pattern.search(target) for pattern in self.targets):
+        if self.targets and not any(search(target) for search in self.targets):
             return False
-        return not self.hosts or any(pattern.search(text) for pattern in self.hosts for text in authorities)
+        return not self.hosts or any(search(text) for search in self.hosts for text in authorities)
 
 
-def _compile(place: str, patterns: Iterable[str]) -> Patterns:
+def standard(pattern: str) -> Search:
+    """The standard library's engine, which a bad pattern can make hang; ``sp_proxy/patterns.py`` has a better one."""
+    try:
+        return re.compile(pattern).search
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _compile(engine: Compile, place: str, patterns: Iterable[str]) -> Patterns:
     compiled = []
     for pattern in patterns:
         try:
-            compiled.append(re.compile(pattern))
-        except (re.error, RecursionError, OverflowError) as error:
+            compiled.append(engine(pattern))
+        except ValueError as error:
             raise ValueError(f"{place}: {pattern!r} is not a regular expression ({error})") from error
     return tuple(compiled)
 
 
-def _selector(place: str, rule: RuleConfig) -> _Selector:
+def _selector(engine: Compile, place: str, rule: RuleConfig) -> _Selector:
     return _Selector(
         decision=Decision(
             capture=not rule.exclude, inject=True, reason="excluded" if rule.exclude else "captured", rule=place
         ),
-        hosts=_compile(place, (rule.host,) if rule.host else ()),
-        targets=_compile(place, rule.paths),
+        hosts=_compile(engine, place, (rule.host,) if rule.host else ()),
+        targets=_compile(engine, place, rule.paths),
         methods=frozenset(method.strip().upper().encode() for method in rule.methods),
     )
 
 
-def _exemption(place: str, exemption: ExemptionConfig) -> _Selector:
+def _exemption(engine: Compile, place: str, exemption: ExemptionConfig) -> _Selector:
     return _Selector(
         decision=Decision(capture=False, inject=True, reason="exempt", rule=place),
-        hosts=_compile(place, exemption.host_patterns),
-        targets=_compile(place, exemption.path_patterns),
+        hosts=_compile(engine, place, exemption.host_patterns),
+        targets=_compile(engine, place, exemption.path_patterns),
     )
 
 
@@ -150,10 +162,12 @@ def without_port(authority: str) -> str:
 class Policy:
     """The compiled configuration. Raises ValueError naming the place and the pattern that does not compile."""
 
-    def __init__(self, config: PolicyConfig) -> None:
-        server = [_selector(f"server[{index}]", rule) for index, rule in enumerate(config.server_rules)]
-        client = [_selector(f"client[{index}]", rule) for index, rule in enumerate(config.client_rules)]
-        self._exemptions = [_exemption(f"exemption[{index}]", rule) for index, rule in enumerate(config.exemptions)]
+    def __init__(self, config: PolicyConfig, engine: Compile = standard) -> None:
+        server = [_selector(engine, f"server[{index}]", rule) for index, rule in enumerate(config.server_rules)]
+        client = [_selector(engine, f"client[{index}]", rule) for index, rule in enumerate(config.client_rules)]
+        self._exemptions = [
+            _exemption(engine, f"exemption[{index}]", rule) for index, rule in enumerate(config.exemptions)
+        ]
         self._without_rules = not server and not client
         # Exclusions first: one that matches wins over every other entry, wherever it stands.
         self._selectors = {

@@ -26,6 +26,7 @@ from sp_proxy.channel.sender import Sender
 from sp_proxy.core.admission import Admission
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
+from sp_proxy.patterns import compile_pattern
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig
 from sp_proxy.relay.connection import Connection
 from sp_proxy.relay.detect import Detection
@@ -67,7 +68,7 @@ class Worker:
         self._servers: list[asyncio.Server] = []
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
-        policy = Policy(config.policy)
+        policy = Policy(config.policy, compile_pattern)
         injector = Injector(config.headers)
         self._admission = Admission.make(config.admission)
         self._listeners = [self._listener(each, policy, injector) for each in config.listeners]

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
+from sp_proxy.patterns import compile_pattern
+
 _DURATION = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(ms|s|m|h|d)?", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _SIZE = re.compile(r"(\d{1,18})\s*(B|KiB|MiB|GiB|KB|MB|GB)?", re.ASCII)
@@ -147,11 +149,15 @@ def _compiles(pattern: str) -> str:
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"a regular expression ({' '.join(str(error).split())})") from error
+    try:
+        compile_pattern(pattern)
+    except ValueError as error:
+        raise ValueError(f"a regular expression that takes linear time, in RE2's syntax ({error})") from error
     return pattern
 
 
 Pattern = Annotated[str, AfterValidator(_compiles)]
-"""A regular expression which compiles; it is searched anywhere, not anchored."""
+"""A regular expression without look-around and back-references; it is searched anywhere, not anchored."""
 
 
 def _one_line(text: str) -> str:

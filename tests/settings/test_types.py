@@ -105,6 +105,11 @@ def test_invalid_patterns(pattern):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("pattern", ["(?=a)", r"(a)\1", "(?<!a)b"])
+def test_patterns_that_may_hang(pattern):
+    assert "linear time" in refuses(types.Pattern, pattern)
+
+
 def test_a_pattern_that_python_warns_about_is_fine():
     assert accepts(types.Pattern, "[[a]") == "[[a]"
 
