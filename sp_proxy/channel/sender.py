@@ -32,6 +32,7 @@ class Sender:
         self._buffer = bytearray()
         self._writing = False
         self._closed = False
+        self._closed_by_receiver: Callable[[], None] | None = None
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -116,21 +117,27 @@ class Sender:
         self._closed = True
         self._stop_writing()
         self._buffer.clear()
+        # Before the descriptor is closed: libuv aborts the process when it polls one that is no more. What the reader waited
+        # for has happened.
+        callback, self._closed_by_receiver = self._closed_by_receiver, None
+        if callback is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.call_soon(callback)
         self._socket.close()
 
     def on_closed_by_receiver(self, callback: Callable[[], None]) -> None:
         """Call back once when the receiver has closed its end (nothing is ever received on this channel)."""
-        fileno = self._socket.fileno()
+        self._closed_by_receiver = callback
+        self._loop.add_reader(self._socket.fileno(), self._readable)
 
-        def readable() -> None:
-            try:
-                data = self._socket.recv(4096)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._loop.remove_reader(fileno)
-                callback()
-
-        self._loop.add_reader(fileno, readable)
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(4096)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data and self._closed_by_receiver is not None:
+            callback, self._closed_by_receiver = self._closed_by_receiver, None
+            self._loop.remove_reader(self._socket.fileno())
+            callback()

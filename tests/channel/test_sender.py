@@ -127,3 +127,14 @@ def test_a_receiver_that_is_gone() -> None:
         await asyncio.wait_for(sender.drained(), 5)
 
     with_sender(test)
+
+
+def test_a_receiver_whose_absence_a_write_finds_out_first() -> None:
+    async def test(sender: Sender, theirs: socket.socket, _counters: defaultdict[str, int]) -> None:
+        gone = asyncio.Event()
+        sender.on_closed_by_receiver(gone.set)
+        theirs.close()
+        sender.message(Ready(1))
+        await asyncio.wait_for(gone.wait(), 10)
+
+    with_sender(test)
