@@ -2,7 +2,6 @@
 
 import hpack
 import pytest
-from hpack.table import HeaderTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +13,6 @@ from sp_proxy.taps.hpack import (
     huffman_decode,
     literal,
 )
-from sp_proxy.taps.hpack_tables import HUFFMAN_LENGTHS, STATIC_TABLE
 
 NAMES = st.sampled_from([b":path", b":authority", b"grpc-timeout", b"x-a", b"cookie", b"user-agent", b"te"])
 FIELDS = st.lists(
@@ -25,11 +23,6 @@ FIELDS = st.lists(
 def theirs(fields, encoder: hpack.Encoder, *, huffman: bool) -> bytes:
     kinds = {"indexed": hpack.HeaderTuple, "plain": hpack.HeaderTuple, "sensitive": hpack.NeverIndexedHeaderTuple}
     return bytes(encoder.encode([kinds[kind](name, value) for name, value, kind in fields], huffman=huffman))
-
-
-def test_the_tables_are_those_of_the_specification() -> None:
-    assert [tuple(entry) for entry in STATIC_TABLE] == [tuple(entry) for entry in HeaderTable.STATIC_TABLE]
-    assert len(HUFFMAN_LENGTHS) == 257
 
 
 @settings(max_examples=300, deadline=None)
@@ -48,7 +41,7 @@ def test_it_decodes_what_the_hpack_package_encodes(blocks) -> None:
             i for i, field in enumerate(original) if isinstance(field, hpack.NeverIndexedHeaderTuple)
         }
         # what goes on without indexing means the same to a decoder that follows only that stream
-        again = reference.decode(encode_unindexed(block), raw=True)
+        again = list(reference.decode(encode_unindexed(block), raw=True))
         assert [(bytes(name), bytes(value)) for name, value in again] == block.fields
         assert [isinstance(each, hpack.NeverIndexedHeaderTuple) for each in again] == [
             i in block.sensitive for i in range(len(again))

@@ -275,7 +275,7 @@ def test_a_tunnel_is_recorded_at_its_answer_and_not_watched() -> None:
     assert both.counters["tunnels:connect"] == 1
 
 
-def goaways(events) -> list[int]:
+def goaways(events) -> list[int | None]:
     return [each.last_stream_id for each in events if isinstance(each, h2.events.ConnectionTerminated)]
 
 
