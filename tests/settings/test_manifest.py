@@ -17,7 +17,7 @@ metadata:
   name: sp-istio-agent-server
   namespace: istio-system
 spec:
-  url: oci://docker.io/softprobe/softprobe:latest
+  url: oci://registry.example/softprobe/softprobe:latest
   sha256: 824405f7bd9b6e97c9762d3056e8de7ddb606497ae213dae53284434949fc33e
   phase: AUTHN
   match:

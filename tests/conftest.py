@@ -1,0 +1,14 @@
+"""What holds for every test."""
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_comes() -> Iterator[None]:
+    """A test that configures the logs, as the daemon does, leaves nothing of it to the next one."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
