@@ -4,12 +4,14 @@
         ...  # POST to backend.url
     assert len(backend.received) == 2
 
-When the script is at its end, every further request is answered 200. What was received stays in ``received``, and as
-OTLP in ``requests``.
+When the script is at its end, every further request is answered by ``otherwise``: 200 unless it is changed. What was
+received stays in ``received``, and as OTLP in ``requests``. ``go_down`` and ``come_up`` close and open its port, ``tls``
+is what new connections are secured with.
 """
 
 import gzip
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,14 +43,15 @@ class Received:
         return ExportTraceServiceRequest.FromString(gzip.decompress(self.body) if gzipped else self.body)
 
 
-Behaviour = Callable[[trio.SocketStream], Awaitable[bool]]
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+Behaviour = Callable[[Stream], Awaitable[bool]]
 """Does something to a request which was read; whether the connection goes on."""
 
 
 def answer(status: int = 200, body: bytes = b"", **headers: str) -> Behaviour:
     """A whole answer. ``retry_after="1"`` is sent as ``retry-after: 1``."""
 
-    async def behave(stream: trio.SocketStream) -> bool:
+    async def behave(stream: Stream) -> bool:
         await stream.send_all(_head(status, len(body), headers) + body)
         return True
 
@@ -65,7 +68,7 @@ def partial_success(rejected: int, message: str) -> Behaviour:
 def huge_answer(size: int, status: int = 200) -> Behaviour:
     """As much as the client reads of so many bytes."""
 
-    async def behave(stream: trio.SocketStream) -> bool:
+    async def behave(stream: Stream) -> bool:
         await stream.send_all(_head(status, size, {}))
         for _ in range(size >> 16):
             await stream.send_all(bytes(1 << 16))
@@ -77,7 +80,7 @@ def huge_answer(size: int, status: int = 200) -> Behaviour:
 def cut_answer(status: int = 200) -> Behaviour:
     """A head which promises a body, some of the body, reset."""
 
-    async def behave(stream: trio.SocketStream) -> bool:
+    async def behave(stream: Stream) -> bool:
         await stream.send_all(_head(status, 1000, {}) + b"some")
         _reset(stream)
         return False
@@ -88,7 +91,7 @@ def cut_answer(status: int = 200) -> Behaviour:
 def slow_body(status: int = 200) -> Behaviour:
     """A head at once, and a body that never comes to its end."""
 
-    async def behave(stream: trio.SocketStream) -> bool:
+    async def behave(stream: Stream) -> bool:
         await stream.send_all(_head(status, 1000, {}) + b"some")
         await trio.sleep_forever()
         return False
@@ -96,27 +99,57 @@ def slow_body(status: int = 200) -> Behaviour:
     return behave
 
 
-async def reset_without_answer(stream: trio.SocketStream) -> bool:
+def slow_answer(body: bytes = b"", pause: float = 0.05, status: int = 200) -> Behaviour:
+    """A whole answer, byte by byte."""
+
+    async def behave(stream: Stream) -> bool:
+        for byte in _head(status, len(body), {}) + body:
+            await stream.send_all(bytes([byte]))
+            await trio.sleep(pause)
+        return True
+
+    return behave
+
+
+def endless_head(status: int = 200) -> Behaviour:
+    """Header fields without an end, as long as the client reads them."""
+
+    async def behave(stream: Stream) -> bool:
+        await stream.send_all(f"HTTP/1.1 {status} OK\r\n".encode())
+        while True:
+            await stream.send_all(b"x-more: and more\r\n" * 64)
+
+    return behave
+
+
+async def interim_answers(stream: Stream) -> bool:
+    """100 (Continue) for ever: each read of the client succeeds, and no answer comes."""
+    while True:
+        await stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await trio.sleep(0.01)
+
+
+async def reset_without_answer(stream: Stream) -> bool:
     _reset(stream)
     return False
 
 
-async def reset_within_head(stream: trio.SocketStream) -> bool:
+async def reset_within_head(stream: Stream) -> bool:
     await stream.send_all(b"HTTP/1.1 200 O")
     _reset(stream)
     return False
 
 
-async def close_without_answer(stream: trio.SocketStream) -> bool:
+async def close_without_answer(stream: Stream) -> bool:
     return False
 
 
-async def never_answer(stream: trio.SocketStream) -> bool:
+async def never_answer(stream: Stream) -> bool:
     await trio.sleep_forever()
     return False
 
 
-async def speak_no_http(stream: trio.SocketStream) -> bool:
+async def speak_no_http(stream: Stream) -> bool:
     await stream.send_all(b"220 mail.example ESMTP\r\n")
     return False
 
@@ -127,9 +160,15 @@ class Backend:
 
     url: str
     script: deque[Behaviour]
+    otherwise: Behaviour = field(default_factory=answer)
+    tls: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
     connections: int = 0
+    failed_handshakes: int = 0
     _news: trio.Event = field(default_factory=trio.Event)
+    _nursery: trio.Nursery | None = None
+    _listener: trio.SocketListener | None = None
+    _open: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     @property
     def requests(self) -> list[ExportTraceServiceRequest]:
@@ -151,7 +190,40 @@ class Backend:
         while len(self.received) < count:
             await self._news.wait()
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def go_down(self) -> None:
+        """From now on connections are refused, and those that there are end."""
+        assert self._listener is not None
+        self._open.cancel()
+        await self._listener.aclose()
+
+    async def come_up(self, nursery: trio.Nursery | None = None) -> None:
+        """Listen, at the port of before."""
+        self._nursery = nursery or self._nursery
+        assert self._nursery is not None
+        port = int(self.url.rpartition(":")[2])
+        (self._listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
+        self.url = f"{self.url.rpartition(':')[0]}:{self._listener.socket.getsockname()[1]}"
+        self._open = trio.CancelScope()
+        self._nursery.start_soon(self._listen, self._listener, self._open)
+
+    async def _listen(self, listener: trio.SocketListener, while_open: trio.CancelScope) -> None:
+        with while_open:
+            await trio.serve_listeners(self._accept, [listener])
+
+    async def _accept(self, stream: trio.SocketStream) -> None:
+        if self.tls is None:
+            await self.serve(stream)
+            return
+        secured = trio.SSLStream(stream, self.tls, server_side=True, https_compatible=True)
+        try:
+            await secured.do_handshake()
+        except (trio.BrokenResourceError, ssl.SSLError):
+            self.failed_handshakes += 1
+            await trio.aclose_forcefully(stream)
+        else:
+            await self.serve(secured)
+
+    async def serve(self, stream: Stream) -> None:
         """Handle one connection."""
         self.connections += 1
         connection = self.connections
@@ -160,7 +232,7 @@ class Backend:
             async with stream:
                 while (received := await _read_request(stream, buffer, connection)) is not None:
                     self.received.append(received)
-                    behave = self.script.popleft() if self.script else answer()
+                    behave = self.script.popleft() if self.script else self.otherwise
                     self._news.set()
                     self._news = trio.Event()
                     if not await behave(stream):
@@ -170,13 +242,11 @@ class Backend:
 
 
 @asynccontextmanager
-async def open_backend(*script: Behaviour) -> AsyncIterator[Backend]:
+async def open_backend(*script: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[Backend]:
     """Serve on a free port of the loopback interface until the block ends."""
     async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        port = listener.socket.getsockname()[1]
-        backend = Backend(f"http://127.0.0.1:{port}", deque(script))
-        nursery.start_soon(trio.serve_listeners, backend.serve, [listener])
+        backend = Backend(f"{'https' if tls else 'http'}://127.0.0.1:0", deque(script), tls=tls)
+        await backend.come_up(nursery)
         yield backend
         nursery.cancel_scope.cancel()
 
@@ -188,7 +258,7 @@ def refused_url() -> str:
         return f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
-async def _read_request(stream: trio.SocketStream, buffer: bytearray, connection: int) -> Received | None:
+async def _read_request(stream: Stream, buffer: bytearray, connection: int) -> Received | None:
     while b"\r\n\r\n" not in buffer:
         if not (data := await stream.receive_some()):
             return None
@@ -217,6 +287,7 @@ def _head(status: int, length: int, headers: dict[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def _reset(stream: trio.SocketStream) -> None:
+def _reset(stream: Stream) -> None:
     """Have the following close send RST instead of FIN."""
-    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -72,6 +72,9 @@ class Delivery:
         self._too_large = 0
         self._too_large_until = float("-inf")
         self._waits = trio.lowlevel.ParkingLot()
+        """Those that wait between two attempts."""
+        self._gate = trio.lowlevel.ParkingLot()
+        """Those that have no leave to attempt."""
         self._draining = False
         self._drain_deadline = float("inf")
         self._log = SparingLog(exporter=name) if name else SparingLog()
@@ -94,6 +97,7 @@ class Delivery:
         self._drain_deadline = deadline
         self._draining = True
         self._waits.unpark_all()
+        self._gate.unpark_all()
 
     async def _task(self) -> None:
         while True:
@@ -190,7 +194,7 @@ class Delivery:
                     self._fails(reason, after, now)
                     wait = backoff.next_wait(now, self._randomness(), after)
                     if wait is None:
-                        if self._queue.keeps(lease):
+                        if await self._queue.keep(lease):
                             return "later"
                         self._log.warning(
                             "upload_given_up", reason=reason, detail=detail, records_dropped=payload.records
@@ -209,6 +213,7 @@ class Delivery:
         self.breaker.succeeded()
         if not was_closed:
             self._waits.unpark_all()
+            self._gate.unpark_all()
 
     def _fails(self, reason: str, after: float | None, now: float) -> None:
         """An attempt failed in a way that may pass."""
@@ -217,7 +222,10 @@ class Delivery:
         if reason in OVERLOAD:
             self._limit.overloaded()
             self._slots.total_tokens = self._limit.value
+        was_probe = self.breaker.state == "half_open"
         self.breaker.failed(now)
+        if was_probe:
+            self._gate.unpark_all()  # they wait for a probe that is over; the next one may be theirs
 
     async def _may_send(self) -> bool:
         """Wait for leave to attempt, and take a slot; False when that takes longer than we have."""
@@ -233,12 +241,17 @@ class Delivery:
                 self._slots.release()
             if now + wait > self._drain_deadline:
                 return False
-            await self._wait(wait)
+            await _park(self._gate, wait)
 
     async def _wait(self, seconds: float) -> None:
         """Sleep; a drain that begins meanwhile, or a destination that works again, ends it."""
         if self._draining:
             await trio.sleep(seconds)
         else:
-            with trio.move_on_after(seconds):
-                await self._waits.park()
+            await _park(self._waits, seconds)
+
+
+async def _park(lot: trio.lowlevel.ParkingLot, seconds: float) -> None:
+    """Wait until the time is over or the lot is emptied."""
+    with trio.move_on_after(seconds):
+        await lot.park()

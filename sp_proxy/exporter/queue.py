@@ -70,8 +70,8 @@ class SendingQueue(Protocol):
     def leave_disk(self) -> None:
         """What is on disk stays there for another life."""
 
-    def keeps(self, lease: Lease) -> bool:
-        """Whether it is safe on disk, so that giving up for now loses nothing."""
+    async def keep(self, lease: Lease) -> bool:
+        """Have it safe on disk, so that giving up for now loses nothing; False where there is no disk that takes it."""
 
     async def run(self) -> None:
         """What the queue does by itself, until cancelled."""
@@ -158,9 +158,10 @@ class MemoryQueue:
     def leave_disk(self) -> None:
         """There is nothing on disk."""
 
-    def keeps(self, lease: Lease) -> bool:
+    async def keep(self, lease: Lease) -> bool:  # noqa: ARG002 (no matter which)
         """Memory keeps nothing."""
-        return lease.entry is not None
+        await trio.lowlevel.checkpoint()
+        return False
 
     def waiting(self) -> Iterator[Lease]:
         """Those that are not leased, oldest first. Nothing may change meanwhile."""

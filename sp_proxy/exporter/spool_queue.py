@@ -14,6 +14,7 @@ from typing import Literal
 import trio
 from msgspec import Struct
 
+from sp_proxy.core.spool_index import Entry
 from sp_proxy.exporter.encode import Payload
 from sp_proxy.exporter.queue import Lease, MemoryQueue
 from sp_proxy.exporter.sparing_log import SparingLog
@@ -49,6 +50,7 @@ class SpoolQueue:
         self._log = log
         self._arrivals = trio.lowlevel.ParkingLot()
         self._work = trio.Event()
+        self._storing = trio.Lock()
         self.looked = trio.Event()
         """What an earlier life has left has been found, or the disk refuses."""
         self._read_records = 0
@@ -157,8 +159,10 @@ class SpoolQueue:
         """What is on disk stays there for another life."""
         self._disk_left = True
 
-    def keeps(self, lease: Lease) -> bool:
-        """Whether it is safe on disk."""
+    async def keep(self, lease: Lease) -> bool:
+        """Have it safe on disk: it may have to go there sooner than the policy says. False when the disk refuses."""
+        if lease.entry is None and trio.current_time() >= self._retry_at:
+            await self._store(lease)
         return lease.entry is not None
 
     async def run(self) -> None:
@@ -247,12 +251,19 @@ class SpoolQueue:
 
     async def _store(self, lease: Lease) -> bool:
         """Put one payload on disk; False when the disk refuses."""
-        try:
-            entry = await self._spool.append(lease.payload, leased=True)
-        except (OSError, SpoolError) as error:
-            self._degrade(error)
-            return False
-        # From here on without an await: the records change hands in the books.
+        async with self._storing:
+            if lease.entry is not None:  # somebody else did it meanwhile
+                return True
+            try:
+                entry = await self._spool.append(lease.payload, leased=True)
+            except (OSError, SpoolError) as error:
+                self._degrade(error)
+                return False
+            self._stored(lease, entry)
+        return True
+
+    def _stored(self, lease: Lease, entry: Entry) -> None:
+        """The records change hands in the books."""
         self._problem = ""
         self._retry_at = float("-inf")
         if self._memory.is_waiting(lease):
@@ -264,7 +275,6 @@ class SpoolQueue:
             self._copied_records += lease.payload.records
         else:  # decided meanwhile
             self._spool.ack(entry)
-        return True
 
     async def _open(self) -> None:
         """Take the directory where there is one, or one is needed."""

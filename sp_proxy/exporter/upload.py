@@ -6,7 +6,7 @@ No retry and no queue here. Redirects are not followed, proxies and credentials 
 """
 
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
 
@@ -114,7 +114,8 @@ class OtlpHttp:
             proxy=settings.proxy,
             event_hooks={"request": [self._check_host]},
             timeout=httpx.Timeout(
-                connect=settings.connect_timeout,
+                # For TCP and TLS each: a handshake that the whole limit cancelled would leave its socket to the collector.
+                connect=min(settings.connect_timeout, settings.timeout / 2.5),
                 write=settings.write_timeout,
                 read=settings.read_timeout,
                 pool=settings.timeout,
@@ -149,8 +150,11 @@ class OtlpHttp:
 
     async def send(self, payload: Payload) -> Outcome:
         """One attempt, within the time limits of the settings."""
-        headers = {"content-encoding": payload.encoding} if payload.encoding else {}
-        request = self._client.build_request("POST", self._url, content=payload.body, headers=headers)
+        headers = {"content-length": str(len(payload.body))}
+        if payload.encoding:
+            headers["content-encoding"] = payload.encoding
+        request = self._client.build_request("POST", self._url, headers=headers)
+        request.stream = _Body(payload.body)
         deadline = trio.current_time() + self._timeout
         response = None
         try:
@@ -168,6 +172,31 @@ class OtlpHttp:
             with trio.move_on_after(CLOSE_SECONDS):  # a closing TLS connection may wait for a peer that does not read
                 await response.aclose()
         return interpret(_answer(response, body, unreadable), payload.records, self._clock())
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body in one piece. httpx's own is a generator, which is left unfinished when a write fails."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Once(self._data)
+
+
+class _Once:
+    """An iterator over one piece."""
+
+    def __init__(self, piece: bytes) -> None:
+        self._pieces = [piece] if piece else []
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._pieces:
+            raise StopAsyncIteration
+        return self._pieces.pop()
 
 
 def _host(url: httpx.URL) -> str:

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -122,13 +123,15 @@ def connect_worker(exporter: Exporter, worker_id: int = 0) -> tuple[trio.SocketS
 
 
 @asynccontextmanager
-async def open_rig(url: str, **sections: Any) -> AsyncIterator[Rig]:
-    """An exporter to this URL with one worker attached. Leaving the block checks the books of the whole run."""
-    exporter = Exporter(settings(url, **sections), randomness=random.Random(1).random)
+async def open_rig(url: str, *, clock: Any = time.time, seconds: Any = 30.0, **sections: Any) -> AsyncIterator[Rig]:
+    """An exporter to this URL with one worker attached. Leaving the block checks the books of the whole run, which
+    takes ``seconds`` at most. ``clock`` tells unix time.
+    """
+    exporter = Exporter(settings(url, **sections), clock=clock, randomness=random.Random(1).random)
     check = BalanceCheck(exporter)
     trio.lowlevel.add_instrument(check)
     try:
-        with trio.fail_after(30):
+        with trio.fail_after(seconds):
             async with trio.open_nursery() as nursery:
                 await nursery.start(exporter.run)
                 worker, channel = connect_worker(exporter)

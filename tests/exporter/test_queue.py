@@ -116,7 +116,7 @@ async def test_what_goes_to_other_hands_is_forgotten():
     assert queue.is_waiting(lease)
     queue.forget(lease)
     assert (queue.records, queue.size, queue.held()) == (0, 0, [])
-    assert not queue.keeps(lease)
+    assert not await queue.keep(lease)
 
 
 @pytest.mark.parametrize("records,size", [(1, 0), (3, 100)])

@@ -160,7 +160,7 @@ async def test_what_comes_later_does_not_wait_longer(clock, tmp_path):
         checked.add(1)
         lease = await checked.queue.lease()
         await trio.sleep(6)
-        assert checked.queue.keeps(lease)
+        assert lease.entry is not None
         checked.add(2)
         await trio.sleep(6)
         assert checked.state == (0, 1, 2)
@@ -170,14 +170,27 @@ async def test_what_is_leased_for_too_long_gets_a_copy_on_disk_which_goes_with_i
     async with running(Checked(tmp_path)) as checked:
         checked.add(1)
         lease = await checked.queue.lease()
-        assert not checked.queue.keeps(lease)
+        assert lease.entry is None
         await trio.sleep(6)
-        assert checked.queue.keeps(lease)
+        assert lease.entry is not None
         assert checked.state == (0, 1, 0)
         assert len(list(tmp_path.glob("*.entry"))) == 1
         checked.ack(lease)
         await trio.sleep(1)
         assert not list(tmp_path.glob("*.entry"))
+
+
+async def test_what_would_be_given_up_goes_to_disk_at_once(clock, tmp_path):
+    async with running(Checked(tmp_path)) as checked:
+        checked.add(1)
+        lease = await checked.queue.lease()
+        async with trio.open_nursery() as nursery:  # twice at once is as good as once
+            for _ in range(2):
+                nursery.start_soon(checked.queue.keep, lease)
+        assert await checked.queue.keep(lease)
+        assert trio.current_time() < 1
+        assert len(list(tmp_path.glob("*.entry"))) == 1
+        assert checked.state == (0, 1, 0)
 
 
 async def test_what_is_kept_on_disk_leaves_memory_when_it_is_given_back(clock, tmp_path):
