@@ -12,7 +12,7 @@ connection.
 from collections.abc import Mapping
 from typing import Final
 
-from sp_proxy.core import rpc
+from sp_proxy.core import rpc, websocket_events
 from sp_proxy.core.body import DecodeBody
 from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.core.memo import Memo
@@ -186,6 +186,8 @@ class SpanEncoder:
             pieces.append(int_attribute(_RESPONSE_SIZE, x.response_body_size))
             if x.response_trailers:
                 response = response | self._response_trailers.encode(x.response_trailers, pieces, clean=clean)
+        if x.websocket is not None:
+            pieces.append(websocket_events.encode(x.websocket, self._redact_message))
         if x.ttfb_ns >= 0:
             pieces.append(double_attribute(_TTFB, x.ttfb_ns / 1e6))
         if truncated:
@@ -280,6 +282,9 @@ class SpanEncoder:
         if failure:
             laid += string_attribute(_ERROR_TYPE, text(failure)) + _STATUS_ERROR
         return self._outcomes.keep(facts, laid, len(laid))
+
+    def _redact_message(self, content: bytes, content_type: bytes, complete: bool) -> bytes | None:
+        return self._redaction.body(content, content_type, complete=complete)
 
     def _body(self, laid_key: bytes, body: bytes, size: int, fields: dict[bytes, Field], pieces: list[bytes]) -> bool:
         """Lay a body, unless it is empty or left out. True when this is not all of it."""

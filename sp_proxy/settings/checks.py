@@ -33,6 +33,8 @@ def sockets(settings: SettingsModel) -> list[Socket]:
         result.insert(0, Socket(("listen", "outbound"), listen.outbound))
     if listen.inbound is not None:
         result.insert(0, Socket(("listen", "inbound"), listen.inbound))
+    if listen.proxy is not None:
+        result.append(Socket(("listen", "proxy"), listen.proxy))
     if settings.admin.enabled:
         result.append(Socket(("admin", "listen"), settings.admin.listen))
     if settings.backend.enabled:
@@ -43,14 +45,15 @@ def sockets(settings: SettingsModel) -> list[Socket]:
 def problems(settings: SettingsModel, *, sends: bool = True) -> list[Found]:
     """Everything in these settings that cannot work; ``sends`` says whether batches are to be uploaded at all."""
     key = _public_key(settings) if sends else []
-    return [*_clashes(settings), *_loops(settings), *_sizes(settings), *_exporters(settings), *_salt(settings), *key]
+    looks = (_clashes, _loops, _sizes, _exporters, _salt, _engine)
+    return [*(found for look in looks for found in look(settings)), *key]
 
 
 def warnings(settings: SettingsModel) -> list[Found]:
     """What works but is hardly meant."""
     found: list[Found] = []
     listen = settings.listen
-    if listen.inbound is None and listen.outbound is None and not listen.forward:
+    if listen.inbound is None and listen.outbound is None and not listen.forward and listen.proxy is None:
         found.append((("listen",), "nothing listens: no traffic will arrive"))
     for index, rule in enumerate(settings.exemptionRules):
         if not rule.hostPatterns and not rule.pathPatterns:
@@ -185,6 +188,24 @@ def _salt(settings: SettingsModel) -> list[Found]:
     found = "one that is too short" if length else "nothing"
     needed = " (the action hash needs it)" if "hash" in actions else ""
     return [(("redaction", "salt"), f"found {found}; allowed: {MIN_SALT} characters or more{needed}")]
+
+
+def engine_users(settings: SettingsModel) -> list[KeyPath]:
+    """The keys whose values need the mitmproxy worker."""
+    wanted: dict[KeyPath, bool] = {
+        ("data_path",): settings.data_path == "mitmproxy",
+        ("tls", "intercept"): bool(settings.tls.intercept),
+        ("websocket", "capture"): settings.websocket.capture == "messages",
+        ("listen", "proxy"): settings.listen.proxy is not None,
+    }
+    return [path for path, needed in wanted.items() if needed]
+
+
+def _engine(settings: SettingsModel) -> list[Found]:
+    users = engine_users(settings)
+    if settings.engine != "off" or not users:
+        return []
+    return [(("engine",), f"found off; allowed: on_demand or eager, because of {', '.join(map(dotted, users))}")]
 
 
 def _public_key(settings: SettingsModel) -> list[Found]:

@@ -64,7 +64,7 @@ def masked(settings: SettingsModel) -> dict[str, Any]:
     data["sp_backend_url"] = masked_url(settings.sp_backend_url)
     for holder, key in ((data["upload"], "proxy"), *((exporter, "url") for exporter in data["exporters"])):
         holder[key] = masked_url(holder[key]) if holder[key] else holder[key]
-    for name in ("inbound", "outbound"):
+    for name in ("inbound", "outbound", "proxy"):
         data["listen"][name] = data["listen"][name] or "off"
     return data
 

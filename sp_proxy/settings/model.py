@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from sp_proxy.settings.interception import Mitm, Tls, WebSocket
 from sp_proxy.settings.limits import Limits, RateLimit, Sampling
 from sp_proxy.settings.netfilter import Netfilter
 from sp_proxy.settings.redaction import Redaction
@@ -123,6 +124,9 @@ class Listen(Section):
     inbound: OptionalAddress = Field(Address("", 16006), description="Redirected inbound traffic; `off` for none.")
     outbound: OptionalAddress = Field(Address("", 16001), description="Redirected outbound traffic; `off` for none.")
     forward: list[ForwardListener] = Field([], description="Listeners with a fixed upstream.")
+    proxy: OptionalAddress = Field(
+        None, description="Explicit proxy for local development (`HTTP_PROXY`, `HTTPS_PROXY`); `off` for none."
+    )
 
 
 class Capture(Section):
@@ -330,6 +334,15 @@ class SettingsModel(Section):
     tags: dict[TagName, Line] = Field({}, description="Custom tags: resource attributes of every batch.")
     capture: Capture = Field(Capture(), description="What is captured.")
     relay: Relay = Field(Relay(), description="Relay workers.")
+    data_path: Literal["auto", "mitmproxy"] = Field(
+        "auto", description="`auto`: mitmproxy only for what needs it; `mitmproxy`: all HTTP passes through it."
+    )
+    engine: Literal["eager", "on_demand", "off"] = Field(
+        "on_demand", description="When the mitmproxy worker is started: at once, on first need, or never."
+    )
+    mitm: Mitm = Field(Mitm(), description="The mitmproxy worker.")
+    tls: Tls = Field(Tls(), description="TLS.")
+    websocket: WebSocket = Field(WebSocket(), description="WebSocket.")
     redaction: Redaction = Field(Redaction(), description="What never leaves this machine.")
     limits: Limits = Field(Limits(), description="How much is captured at most.")
     sampling: Sampling = Field(Sampling(), description="Which part of the traces is captured.")

@@ -9,6 +9,7 @@ from sp_proxy.core.redact.config import DETECTORS, RedactionConfig
 from sp_proxy.core.redact.config import RuleConfig as RedactionRuleConfig
 from sp_proxy.core.rules import ExemptionConfig, PolicyConfig, RuleConfig
 from sp_proxy.core.service_name import detect
+from sp_proxy.settings.checks import engine_users
 from sp_proxy.settings.limits import RateLimit
 from sp_proxy.settings.model import ClientRule, ServerRule, SettingsModel
 
@@ -55,7 +56,7 @@ def _rule(rule: ServerRule | ClientRule) -> RuleConfig:
 
 def admission_config(settings: SettingsModel) -> AdmissionConfig:
     """What one worker captures at most: its share of the limits."""
-    workers = settings.relay.workers
+    workers = settings.relay.workers + bool(engine_users(settings))
     return AdmissionConfig(
         limit=_rate(settings.limits, workers),
         rule_limits={name: _rate(rule.limits, workers) for name, rule in _named_rules(settings) if rule.limits},

@@ -129,15 +129,15 @@ class FailOpen:
                     self.refused_total += 1
                     return
                 for destination in destinations:
-                    if (upstream := await self._connect(destination)) is not None:
+                    if (upstream := await connect(destination, self._guard)) is not None:
                         break
                 else:
-                    _reset(downstream)
+                    reset(downstream)
                     return
                 with upstream:
                     local_port = upstream.getsockname()[1]
                     try:
-                        await _relay(downstream, upstream)
+                        await relay(downstream, upstream)
                     finally:
                         self._guard.closed(local_port)
         except OSError:
@@ -155,7 +155,7 @@ class FailOpen:
         source: Endpoint = downstream.getpeername()[:2]
         local: Endpoint = downstream.getsockname()[:2]
         if listener.upstream is not None:
-            return None if self._guard.is_ours(source, local) else await _resolve(listener.upstream)
+            return None if self._guard.is_ours(source, local) else await resolve(listener.upstream)
         # It asks for an option and the family only, which trio's sockets have too.
         destination = original_dst(cast("socket.socket", downstream))
         if destination is None or self._guard.is_ours(source, destination):
@@ -165,27 +165,29 @@ class FailOpen:
             return None
         return [destination]
 
-    async def _connect(self, destination: Endpoint) -> trio.socket.SocketType | None:
-        """An upstream connection, known to the loop guard before the first packet of it can come back; None: refused."""
-        upstream = socket.socket(socket.AF_INET6 if ":" in destination[0] else socket.AF_INET, socket.SOCK_STREAM)
-        connected, local_port = False, 0
-        try:
-            upstream.setblocking(False)
-            error = upstream.connect_ex(destination)
-            local_port = upstream.getsockname()[1]
-            self._guard.opened(upstream.getsockname()[:2], destination)
-            if error == errno.EINPROGRESS:
-                await trio.lowlevel.wait_writable(upstream)
-                error = upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            connected = error == 0
-        finally:
-            if not connected:
-                self._guard.closed(local_port)
-                upstream.close()
-        return trio.socket.from_stdlib_socket(upstream) if connected else None
+
+async def connect(destination: Endpoint, guard: LoopGuard) -> trio.socket.SocketType | None:
+    """An upstream connection, known to the loop guard before the first packet of it can come back; None: refused."""
+    upstream = socket.socket(socket.AF_INET6 if ":" in destination[0] else socket.AF_INET, socket.SOCK_STREAM)
+    connected, local_port = False, 0
+    try:
+        upstream.setblocking(False)
+        error = upstream.connect_ex(destination)
+        local_port = upstream.getsockname()[1]
+        guard.opened(upstream.getsockname()[:2], destination)
+        if error == errno.EINPROGRESS:
+            await trio.lowlevel.wait_writable(upstream)
+            error = upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        connected = error == 0
+    finally:
+        if not connected:
+            guard.closed(local_port)
+            upstream.close()
+    return trio.socket.from_stdlib_socket(upstream) if connected else None
 
 
-async def _resolve(address: Address) -> list[Endpoint]:
+async def resolve(address: Address) -> list[Endpoint]:
+    """All its addresses; none when it has none."""
     try:
         found = await trio.socket.getaddrinfo(address.host or "localhost", address.port, type=socket.SOCK_STREAM)
     except OSError:
@@ -193,15 +195,15 @@ async def _resolve(address: Address) -> list[Endpoint]:
     return [(str(sockaddr[0]), int(sockaddr[1])) for *_, sockaddr in found]
 
 
-async def _relay(downstream: trio.socket.SocketType, upstream: trio.socket.SocketType) -> None:
+async def relay(downstream: trio.socket.SocketType, upstream: trio.socket.SocketType) -> None:
     """Both directions until both have ended; an abort on one side aborts the other."""
     try:
         async with trio.open_nursery(strict_exception_groups=True) as nursery:
             nursery.start_soon(_pump, downstream, upstream)
             nursery.start_soon(_pump, upstream, downstream)
     except* (trio.BrokenResourceError, OSError):
-        _reset(downstream)
-        _reset(upstream)
+        reset(downstream)
+        reset(upstream)
 
 
 async def _pump(source: trio.socket.SocketType, sink: trio.socket.SocketType) -> None:
@@ -211,7 +213,7 @@ async def _pump(source: trio.socket.SocketType, sink: trio.socket.SocketType) ->
     await sender.send_eof()
 
 
-def _reset(sock: trio.socket.SocketType) -> None:
+def reset(sock: trio.socket.SocketType) -> None:
     """Let the close that follows abort the connection (RST), as its other side was aborted."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 
 import structlog
 import trio
+from msgspec import structs
 
 from sp_proxy import __version__
 from sp_proxy.exporter.pipeline import Exporter
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.heartbeat import BEATS_PER_TIMEOUT
 from sp_proxy.relay.loop_guard import TABLE_BYTES, LoopGuard
+from sp_proxy.settings.checks import engine_users
+from sp_proxy.settings.engine import hand_over_rules, mitm_config
 from sp_proxy.settings.errors import SettingsError
 from sp_proxy.settings.load import Loaded
 from sp_proxy.settings.masking import masked_url
@@ -30,8 +33,10 @@ from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.project import admission_config, header_config, policy_config
 from sp_proxy.supervisor import signals
 from sp_proxy.supervisor.capture import Capture
+from sp_proxy.supervisor.engine import Engine, EnginePlan, check_authority
 from sp_proxy.supervisor.failopen import FailOpen
 from sp_proxy.supervisor.limits import raise_descriptor_limit
+from sp_proxy.supervisor.pass_through import PassThrough
 from sp_proxy.supervisor.readiness import Readiness
 from sp_proxy.supervisor.sockets import BoundListener, bind_address, bind_listeners
 from sp_proxy.supervisor.workers import GRACE_MARGIN, RELAY_COMMAND, WorkerPlan, Workers
@@ -51,22 +56,25 @@ class Bound:
     listeners: list[BoundListener]
     admin: list[socket.socket]
     backend: list[socket.socket]
+    proxy: list[socket.socket]
 
     @property
     def all(self) -> list[socket.socket]:
         """All sockets."""
-        return [*(listener.socket for listener in self.listeners), *self.admin, *self.backend]
+        return [*(listener.socket for listener in self.listeners), *self.admin, *self.backend, *self.proxy]
 
 
 def bind(settings: SettingsModel) -> Bound:
     """Bind everything, or nothing. Raises BindError."""
-    bound = Bound([], [], [])
+    bound = Bound([], [], [], [])
     try:
         bound.listeners.extend(bind_listeners(settings.listen))
         if settings.admin.enabled:
             bound.admin.extend(bind_address("admin.listen", settings.admin.listen))
         if settings.backend.enabled:
             bound.backend.extend(bind_address("backend.listen", settings.backend.listen))
+        if settings.listen.proxy is not None:
+            bound.proxy.extend(bind_address("listen.proxy", settings.listen.proxy))
     except BaseException:
         for sock in bound.all:
             sock.close()
@@ -85,6 +93,8 @@ class Supervisor:
         self._settings = loaded.settings
         self._relay_command = relay_command
         self._worker_config = worker_config(loaded.settings, environ)
+        self._mitm_config = mitm_config(loaded.settings, environ)
+        check_authority(self._mitm_config.tls)
         self._capture = Capture(Exporter(loaded.settings, environ))
         self._drain_requested = trio.Event()
         self._nursery_scope = trio.CancelScope()
@@ -136,19 +146,28 @@ class Supervisor:
         settings = self._settings
         await nursery.start(self._capture.run)
         self._readiness.release("exporter")
-        plan = WorkerPlan(settings.relay.workers, self._worker_config, self._relay_command)
-        workers = Workers(plan, bound.listeners, guard_fd, self._capture.attach)
+        guard = LoopGuard(os.dup(guard_fd))
+        engine = self._engine(bound.proxy, guard_fd, guard)
         config = self._worker_config
+        descriptors: tuple[int, ...] = ()
+        if engine is not None:
+            handover_fd, state_fd = descriptors = engine.descriptors
+            rules = hand_over_rules(settings)
+            config = structs.replace(config, hand_over=rules, handover_fd=handover_fd, engine_state_fd=state_fd)
+        plan = WorkerPlan(settings.relay.workers, config, self._relay_command, pass_fds=descriptors)
+        workers = Workers(plan, bound.listeners, guard_fd, self._capture.attach)
         failopen = FailOpen(
             workers,
             bound.listeners,
-            LoopGuard(os.dup(guard_fd)),
+            guard,
             heartbeat_port=config.heartbeat_port,
             heartbeat_interval=config.heartbeat_interval,
         )
         async with trio.open_nursery() as traffic:
             traffic.start_soon(workers.run)
             traffic.start_soon(failopen.run)
+            if engine is not None:
+                traffic.start_soon(engine.run)
             if settings.backend.enabled:
                 nursery.start_soon(self._keep_backend, bound.backend)
             if settings.admin.enabled:
@@ -156,13 +175,26 @@ class Supervisor:
             nursery.start_soon(self._announce, workers, bound.listeners)
             await self._drain_requested.wait()
             workers.drain()
-            for listener in bound.listeners:
-                listener.socket.close()
+            if engine is not None:
+                engine.drain()
+            for sock in (*(listener.socket for listener in bound.listeners), *bound.proxy):
+                sock.close()
             limit = settings.shutdown.grace_period + GRACE_MARGIN + KILL_MARGIN
             traffic.cancel_scope.deadline = trio.current_time() + limit
+        if engine is not None:
+            engine.close()
         log.info("traffic_ended")
         # The embedded backend ends after this, with the nursery: it is what the exporter delivers to.
         await self._capture.drain(trio.current_time() + settings.shutdown.flush_timeout)
+
+    def _engine(self, proxy: Sequence[socket.socket], guard_fd: int, guard: LoopGuard) -> Engine | None:
+        """The mitm worker's keeper, if anything needs it."""
+        settings = self._settings
+        eager = settings.engine == "eager"
+        if not eager and not engine_users(settings):
+            return None
+        plan = EnginePlan(self._mitm_config, eager, settings.mitm.max_memory, settings.mitm.max_age)
+        return Engine(plan, proxy, guard_fd, self._capture.attach, PassThrough(guard).serve)
 
     async def _keep_backend(self, sockets: Sequence[socket.socket]) -> None:
         # Imported when it is needed, as the admin server: not everybody runs it.

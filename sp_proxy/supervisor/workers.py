@@ -45,6 +45,8 @@ class WorkerPlan:
     """A template: number, descriptors and listeners are filled in for each process."""
     command: Sequence[str] = RELAY_COMMAND
     policy: RestartPolicy = field(default_factory=RestartPolicy)
+    pass_fds: tuple[int, ...] = ()
+    """Descriptors that ``config`` names."""
 
 
 class Workers:
@@ -134,7 +136,7 @@ class Workers:
                     nursery.start_soon(self._stop_when_draining, worker_id, process)
                     status = await process.wait()
                     nursery.cancel_scope.cancel()
-                return _describe_end(status)
+                return describe_end(status)
             finally:
                 self._pids.pop(worker_id, None)
                 if process.returncode is None:
@@ -159,7 +161,7 @@ class Workers:
                 [*self._plan.command, str(file.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                pass_fds=[*sockets, channel.fileno(), self._guard_fd, file.fileno()],
+                pass_fds=[*sockets, channel.fileno(), self._guard_fd, file.fileno(), *self._plan.pass_fds],
                 # Ctrl-C in a terminal is ours to translate: the group of the foreground must not hold the workers.
                 start_new_session=True,
             )
@@ -187,5 +189,6 @@ def _listener_config(listener: BoundListener) -> ListenerConfig:
     return ListenerConfig(fd, listener.direction, listener.upstream.host or "localhost", listener.upstream.port)
 
 
-def _describe_end(status: int) -> str:
+def describe_end(status: int) -> str:
+    """How a process ended, for people."""
     return f"exit code {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"

@@ -1,10 +1,13 @@
 """WebSocket summaries as parts of a span, read back by protobuf."""
 
+import msgspec
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sp_proxy.core.body import body_text
 from sp_proxy.core.exchange import WebSocketMessage, WebSocketSummary
+from sp_proxy.core.spans import SpanEncoder
 from sp_proxy.core.websocket_events import encode, media_type
+from tests.taps.test_websocket import HANDSHAKE
 
 
 def plain(content: bytes, kind: bytes, complete: bool) -> bytes | None:
@@ -63,3 +66,11 @@ def test_media_type():
     assert media_type(b"hello", binary=False).startswith(b"text/plain")
     assert media_type(b"\n{}", binary=False) == b"application/json"
     assert media_type(b"{}", binary=True) == b"application/octet-stream"
+
+
+def test_a_span_has_them():
+    summary = WebSocketSummary(1, 5, 0, 0, 1000, (WebSocketMessage(True, 7, False, 5, b"hello"),))
+    handshake = msgspec.structs.replace(HANDSHAKE, websocket=summary)
+    span = Span.FromString(SpanEncoder(lambda *_: None).encode_span(handshake))
+    assert [attributes(event.attributes)["websocket.message.content"] for event in span.events] == ["hello"]
+    assert attributes(span.attributes)["websocket.client.messages"] == 1

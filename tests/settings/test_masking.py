@@ -65,7 +65,7 @@ def test_settings_without_their_secrets():
     data = masked(settings)
     assert "hunter2" not in str(data)
     assert data["sp_backend_url"] == "http://***@h"
-    assert data["listen"] == {"inbound": "16006", "outbound": "off", "forward": []}
+    assert data["listen"] == {"inbound": "16006", "outbound": "off", "forward": [], "proxy": "off"}
     assert masked(SettingsModel())["public_key"] == ""
 
 

@@ -17,7 +17,7 @@ def told(values: dict[str, object]) -> list[str]:
     "values,line",
     [
         ({"listen": {"inbound": 0}}, "f:2: listen.inbound: found 0; allowed: a port (1 to 65535) or HOST:PORT, or off"),
-        ({"listen": {"inbund": 1}}, "f:2: listen.inbund: unknown key; nearest known key: listen.inbound (allowed here: inbound, outbound, forward)"),
+        ({"listen": {"inbund": 1}}, "f:2: listen.inbund: unknown key; nearest known key: listen.inbound (allowed here: inbound, outbound, forward, proxy)"),
         ({"listen": {"forward": [{"listen": 1}]}}, "f:4: listen.forward[0].upstream: missing; needed: HOST:PORT of the application"),
         ({"listen": 5}, "f:1: listen: found 5; allowed: a mapping"),
         ({"exemptionRules": {}}, "f:1: exemptionRules: found a mapping; allowed: a list"),
