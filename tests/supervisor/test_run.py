@@ -302,7 +302,9 @@ async def test_the_embedded_backend_runs_beside_it_and_ends_with_it(tmp_path, ht
         assert (await daemon.logged("backend_listening"))["url"] == f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as client:
             await client.get(f"http://127.0.0.1:{daemon.port}/seen")
-            await daemon.metric_becomes("sp_proxy_records_accepted_total", lambda value: value == 1)
+            await daemon.metric_becomes(
+                'sp_proxy_records_accepted_total{exporter="softprobe"}', lambda value: value == 1
+            )
             exchanges = (await client.get(f"http://127.0.0.1:{port}/api/exchanges")).json()["exchanges"]
         assert len(exchanges) == 1
         daemon.signal(signal.SIGTERM)
