@@ -99,9 +99,11 @@ class Worker:
 
     def own(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it as a task which this worker owns."""
-        task = self.loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # eagerly: most of what there is to do is done before the first wait
+        task = asyncio.Task(coroutine, loop=self.loop, eager_start=True)
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def run(self) -> None:
         """Serve until asked to stop, then drain."""
