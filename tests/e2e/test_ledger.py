@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +306,7 @@ def duplicates(ledger: Ledger) -> Counter[str]:
             taken.setdefault(number, []).append(acceptance)
     reasons: Counter[str] = Counter()
     for acceptances in taken.values():
-        for first, again in pairwise(acceptances):
+        for first in acceptances[:-1]:
             if not first.answered:
                 reasons["answer lost"] += 1
             elif any(first.time <= killed + 0.1 and killed - SCHEDULING <= first.time for killed in ledger.kills):
