@@ -100,7 +100,7 @@ def verify(config: ConfigOption = None, assignments: SetOption = None, writer: W
     """Compare the kernel's rules with the settings, then try real connections. Exit code 1 if anything is not right."""
     settings = load_or_exit(config, assignments, sends=False).settings
     from sp_proxy.netfilter.install import verify as results
-    from sp_proxy.netfilter.verify import Verdict
+    from sp_proxy.netfilter.verdict import Verdict
 
     failed = False
     with _errors_in_one_line():

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from sp_proxy.netfilter import system
 from sp_proxy.netfilter.istio import beside_istio_rules
-from sp_proxy.netfilter.others import check_istio
+from sp_proxy.netfilter.others import check_istio, check_mode
 from sp_proxy.netfilter.plan import Command, State, counters, differences, plan_apply, plan_remove, plan_restore
 from sp_proxy.netfilter.policy import Ids
 from sp_proxy.netfilter.rules import Family, NetfilterError, Ruleset
 from sp_proxy.netfilter.standalone import standalone_rules
-from sp_proxy.netfilter.verify import Process, Result, Verdict, run_probes
+from sp_proxy.netfilter.verdict import Result, Verdict
+from sp_proxy.netfilter.verify import Process, run_probes
 from sp_proxy.settings.model import SettingsModel
 
 type Check = Callable[[], Iterator[Result]]
@@ -91,7 +92,7 @@ def verify(settings: SettingsModel, writer: str | None) -> Iterator[Result]:
     expected = wanted if wanted == "auto" else system.choose_writer(wanted, tools, ruleset)
     families = _families(settings)
     state = system.read_state(tools)
-    check_istio(system.read_istio(tools), ruleset, state.writers()[0] if state.writers() else "")
+    check_mode(system.read_istio(tools), ruleset)
     problems = differences(ruleset, expected, state, families)
     if problems:
         yield from (Result(Verdict.FAIL, f"rules     {problem}") for problem in problems)

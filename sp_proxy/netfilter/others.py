@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sp_proxy.netfilter.rules import NetfilterError, PastOthers, Ruleset
+from sp_proxy.netfilter.rules import NetfilterError, Ruleset
 
 _AMBIENT_CHAIN = re.compile(r"^:ISTIO_PRERT ", re.MULTILINE)
 _TPROXY_CHAIN = re.compile(r"^:ISTIO_TPROXY ", re.MULTILINE)
@@ -56,7 +56,17 @@ def find_istio(listings: dict[str, str], saves: dict[str, str]) -> Istio | None:
 
 
 def check_istio(istio: Istio | None, ruleset: Ruleset, writer: str) -> None:
-    """Raises ``NetfilterError``, with the remedy, if the rules cannot work beside Istio's."""
+    """Raises ``NetfilterError``, with the remedy, if ``writer`` cannot write these rules beside Istio's."""
+    check_mode(istio, ruleset)
+    if istio is not None and writer not in {"nft", istio.written_by}:
+        raise NetfilterError(
+            f"rules of {writer} would come after Istio's, which {istio.written_by} has written before: "
+            f"use --writer {' or '.join(dict.fromkeys(['nft', istio.written_by]))}"
+        )
+
+
+def check_mode(istio: Istio | None, ruleset: Ruleset) -> None:
+    """Raises ``NetfilterError``, with the remedy, if the mode of the rules is not for what Istio does here."""
     if istio is None:
         return
     if istio.interception is Interception.TPROXY:
@@ -73,9 +83,4 @@ def check_istio(istio: Istio | None, ruleset: Ruleset, writer: str) -> None:
         raise NetfilterError(
             f"Istio's rules are here, and in mode {ruleset.mode} the daemon would stand on the wrong side of Envoy: "
             "set netfilter.mode to beside-istio"
-        )
-    if any(isinstance(rule.action, PastOthers) for rule in ruleset.rules) and writer not in {"nft", istio.written_by}:
-        raise NetfilterError(
-            f"netfilter.past_istio_cidrs: rules of {writer} cannot keep connections from Istio's, which "
-            f"{istio.written_by} has written: use --writer nft or {istio.written_by}"
         )

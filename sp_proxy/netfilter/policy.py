@@ -117,6 +117,7 @@ def never_inbound(settings: SettingsModel) -> list[Rule]:
     """What comes from the network and must not be redirected, whatever the settings include."""
     own = [*transparent_ports(settings), *(forward.listen.port for forward in settings.listen.forward)]
     own += [settings.backend.listen.port] if settings.backend.enabled else []
+    own += [settings.listen.proxy.port] if settings.listen.proxy else []
     chain = Chain.INBOUND
     return [
         bypass(chain, "stays on this host", Match(interfaces=("lo",))),

@@ -8,7 +8,6 @@ daemon listens yet or not. So nothing of the daemon is needed, and it may run (`
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from ipaddress import ip_address
 
@@ -29,30 +28,12 @@ from sp_proxy.netfilter.rules import (
     Ruleset,
     Withdrawal,
 )
+from sp_proxy.netfilter.verdict import Result, Verdict, judge, judge_pulse
 
 _PORTS = (9, 80, 443, 8080, 5432, 49151)
 """Tried in this order where all ports are included: discard first."""
 _USERS = (65534, 65533, 12345)
 """Tried where the present user is bypassed."""
-
-
-class Verdict(StrEnum):
-    """The first word of a line."""
-
-    OK = "ok"
-    FAIL = "FAIL"
-    SKIP = "skip"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One probe."""
-
-    verdict: Verdict
-    line: str
-
-    def __str__(self) -> str:
-        return f"{self.verdict:4}  {self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +67,6 @@ def run_probes(
             yield from _outbound_probes(prober, family)
     if ruleset.redirects(Chain.INBOUND):
         yield from _inbound_probes(prober, families)
-
-
-def judge_pulse(ruleset: Ruleset, found: Pulse) -> Result | None:
-    """What is to be said about the heartbeat."""
-    rule = ruleset.heartbeat
-    if rule is None:
-        return None
-    ports = " and ".join(map(str, pulse.redirect_ports(ruleset)))
-    seconds = pulse.timeout_seconds(ruleset)
-    match found:
-        case Pulse.STEADY:
-            return Result(Verdict.OK, f"heartbeat arrives; {seconds} s after the last one, nothing is redirected")
-        case Pulse.MISSING:
-            text = (
-                f"heartbeat does not arrive, so nothing is redirected: port {ports} is open, but user "
-                f"{rule.match.users[0]} sends nothing to port {rule.match.ports[0]}: the daemon hangs, is another user, "
-                "or has another netfilter.heartbeat"
-            )
-            return Result(Verdict.FAIL, text)
-        case _:
-            text = f"heartbeat none: nothing listens on port {ports}, so nothing is redirected yet; the probes send their own"
-            return Result(Verdict.SKIP, text)
 
 
 def _local_probes(ruleset: Ruleset, families: Iterable[Family]) -> Iterator[Result]:
@@ -272,30 +231,18 @@ class _Prober:
         own_beats = {(Chain.OUTBOUND, i) for i, one in enumerate(ruleset.chain(Chain.OUTBOUND)) if is_beat(one)}
         moved = {key for key, count in after.items() if count > before.get(key, 0)} - own_beats
         return judge(
-            rule, counted=(connection.chain, number) in moved, others=_met(ruleset, moved), answer=answer, line=line
+            rule,
+            counted=(connection.chain, number) in moved,
+            others=_met(ruleset, moved),
+            answer=answer,
+            line=line,
+            listening=isinstance(rule.action, Redirect) and self.listens(rule.action.port),
         )
 
 
 def is_beat(rule: Rule) -> bool:
     """Whether a rule is for heartbeats or their withdrawal."""
     return isinstance(rule.action, Heartbeat | Withdrawal)
-
-
-def judge(rule: Rule, *, counted: bool, others: str, answer: Answer, line: str) -> Result:
-    """What a probe has shown. ``others`` names the rules that counted something, for the case that ours did not."""
-    if not counted:
-        found = f"counted at: {others}" if others else "no rule counted it"
-        return Result(Verdict.FAIL, f"{line}: expected: {rule.action} ({rule.reason}); {found}")
-    match rule.action, answer:
-        case Redirect(port), Answer.CONNECTED:
-            return Result(Verdict.OK, f"{line}: redirected to port {port}, which answered")
-        case Redirect(port), Answer.REFUSED:
-            return Result(Verdict.OK, f"{line}: redirected to port {port}, where nothing listens yet")
-        case Redirect(port), _:
-            text = f"redirected to port {port}, but {answer} came from there: is a firewall in between?"
-            return Result(Verdict.FAIL, f"{line}: {text}")
-        case _:
-            return Result(Verdict.OK, f"{line}: bypassed ({rule.reason}), as expected")
 
 
 def _targets(ruleset: Ruleset, chain: Chain, family: Family) -> list[tuple[IPAddress, int]]:

@@ -36,28 +36,24 @@ def sp_proxy(pod, *arguments):
     return Done(code, stdout.getvalue(), stderr.getvalue())
 
 
-@pytest.mark.parametrize(
-    "form, file",
-    [
-        ("text", "standalone.txt"),
-        ("nft", "standalone.nft"),
-        ("iptables", "standalone.rules.v4"),
-        ("ip6tables", "standalone.rules.v6"),
-    ],
-)
-def test_the_examples_are_what_the_generator_writes(capsys, monkeypatch, form, file):
+MODES = ["standalone", "beside-istio", "inbound-only", "outbound-only"]
+SUFFIXES = {"text": "txt", "nft": "nft", "iptables": "rules.v4", "ip6tables": "rules.v6"}
+
+
+@pytest.mark.parametrize("form, suffix", SUFFIXES.items())
+@pytest.mark.parametrize("mode", MODES)
+def test_the_examples_are_what_the_generator_writes(capsys, monkeypatch, mode, form, suffix):
     for name in [name for name in os.environ if name.upper().startswith("SP_PROXY_")]:
         monkeypatch.delenv(name)
-    assert main(["netfilter", "show", "--format", form]) == 0
-    assert capsys.readouterr().out == (DEPLOY / file).read_text("utf-8")
+    assert main(["netfilter", "show", "--format", form, "--set", f"netfilter.mode={mode}"]) == 0
+    assert capsys.readouterr().out == (DEPLOY / f"{mode}.{suffix}").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    "command", [("nft", "-f"), ("iptables-restore", "--noflush"), ("ip6tables-restore", "--noflush")]
-)
-def test_the_examples_are_accepted_by_the_tools(pod, command):
-    file = {"nft": "standalone.nft", "iptables-restore": "standalone.rules.v4"}.get(command[0], "standalone.rules.v6")
-    pod.run(*command, str(DEPLOY / file))
+@pytest.mark.parametrize("mode", MODES)
+def test_the_examples_are_accepted_by_the_tools(pod, mode):
+    pod.run("nft", "-f", str(DEPLOY / f"{mode}.nft"))
+    pod.run("iptables-restore", "--noflush", str(DEPLOY / f"{mode}.rules.v4"))
+    pod.run("ip6tables-restore", "--noflush", str(DEPLOY / f"{mode}.rules.v6"))
 
 
 def test_show_obeys_settings_and_needs_no_privilege(capsys):

@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 
 from sp_proxy.netfilter import install
-from sp_proxy.netfilter.probes import Answer
-from sp_proxy.netfilter.rules import Bypass, Chain, Match, Redirect, Rule
-from sp_proxy.netfilter.verify import Verdict, judge
 from sp_proxy.settings.model import SettingsModel
 
 WRITERS = ["nft", "iptables-nft", "iptables-legacy"]
-REDIRECT = Rule(Chain.OUTBOUND, Match(), Redirect(16001), "all outbound")
-BYPASS = Rule(Chain.OUTBOUND, Match(users=(1338,)), Bypass(), "daemon")
 
 
 def settings(**netfilter):
@@ -26,25 +21,6 @@ def lines(site, **netfilter):
 
 def apply(site, writer, **netfilter):
     site.pod.call(lambda: install.prepare_apply(settings(**netfilter), writer).run())
-
-
-@pytest.mark.parametrize(
-    "rule, counted, answer, verdict, text",
-    [
-        (REDIRECT, True, Answer.CONNECTED, Verdict.OK, "redirected to port 16001, which answered"),
-        (REDIRECT, True, Answer.REFUSED, Verdict.OK, "where nothing listens yet"),
-        (REDIRECT, True, Answer.SILENCE, Verdict.FAIL, "no answer came from there"),
-        (REDIRECT, True, Answer.UNREACHABLE, Verdict.FAIL, "unreachable came from there"),
-        (REDIRECT, False, Answer.CONNECTED, Verdict.FAIL, "no rule counted it"),
-        (BYPASS, True, Answer.SILENCE, Verdict.OK, "bypassed (daemon)"),
-        (BYPASS, False, Answer.SILENCE, Verdict.FAIL, "expected: bypass (daemon)"),
-    ],
-)
-def test_a_counter_and_an_answer_make_a_verdict(rule, counted, answer, verdict, text):
-    result = judge(rule, counted=counted, others="", answer=answer, line="x")
-    assert result.verdict is verdict
-    assert text in result.line
-    assert "\n" not in str(result)
 
 
 @pytest.mark.parametrize("writer", WRITERS)

@@ -63,7 +63,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(*, transparent: bool = False, limit: int = 100) -> AsyncIterator[Running]:
+async def running(*, transparent: bool = False, limit: int = 100, heartbeat_port: int = 0) -> AsyncIterator[Running]:
     (application,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     target = Address(*application.socket.getsockname())
     (sock,) = bind_address("listen.inbound", Address("127.0.0.1", 0))
@@ -71,10 +71,26 @@ async def running(*, transparent: bool = False, limit: int = 100) -> AsyncIterat
     with sock, trio.fail_after(20):
         async with application, trio.open_nursery() as nursery:
             workers = Hopeless()
-            failopen = FailOpen(workers, [listener], LoopGuard(), limit)
+            failopen = FailOpen(workers, [listener], LoopGuard(), limit, heartbeat_port, 0.05)
             nursery.start_soon(failopen.run)
             yield Running(workers, failopen, sock.getsockname(), application)
             nursery.cancel_scope.cancel()
+
+
+async def test_it_sends_heartbeats_while_it_relays():
+    (ear,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with ear, running(heartbeat_port=ear.socket.getsockname()[1]) as found:
+        await found.until_active(True)
+        for _ in range(3):
+            await (await ear.accept()).aclose()
+        found.workers.get_ready()
+        await found.until_active(False)
+        with trio.move_on_after(0.3):
+            while True:  # what was on its way
+                await (await ear.accept()).aclose()
+        with trio.move_on_after(0.3) as silence:
+            await ear.accept()
+        assert silence.cancelled_caught
 
 
 async def test_bytes_pass_both_ways_and_each_side_may_end_first():
