@@ -18,7 +18,10 @@ MAX_BUFFERED_BYTES = 16 * 1024 * 1024
 FLUSH_INTERVAL = 0.005
 """Seconds that a record waits for others; what a worker that is killed loses beside its unfinished exchanges."""
 MAX_FRAME_RECORDS = 128
-"""128 records with two bodies of 64 KiB are 16 MiB: a frame stays well below ``frames.MAX_FRAME_BYTES``."""
+MAX_FRAME_CONTENT = 4 * 1024 * 1024
+"""Bytes of bodies after which a frame is closed: with one more record of the largest size that can be set (two bodies of 16 MiB)
+it stays well below ``frames.MAX_FRAME_BYTES``.
+"""
 
 
 class Sender:
@@ -29,6 +32,7 @@ class Sender:
         self._socket = sock
         self._counters = counters
         self._records: list[Exchange] = []
+        self._gathered = 0
         self._buffer = bytearray()
         self._writing = False
         self._closed = False
@@ -42,7 +46,8 @@ class Sender:
         if not records:
             self._loop.call_later(FLUSH_INTERVAL, self._flush_records)
         records.append(exchange)
-        if len(records) >= MAX_FRAME_RECORDS:
+        self._gathered += len(exchange.request_body) + len(exchange.response_body)
+        if len(records) >= MAX_FRAME_RECORDS or self._gathered >= MAX_FRAME_CONTENT:
             self._flush_records()
 
     def message(self, message: Message) -> None:
@@ -60,6 +65,7 @@ class Sender:
         if not records:
             return
         self._records = []
+        self._gathered = 0
         if self._closed or len(self._buffer) > MAX_BUFFERED_BYTES:
             self._counters["channel_dropped:channel_closed" if self._closed else "channel_dropped:channel_full"] += len(
                 records

@@ -256,6 +256,7 @@ class Connection:
         "_hold_timer",
         "_listener",
         "_local_port",
+        "_others",
         "_refused",
         "_up_socket",
         "_worker",
@@ -271,6 +272,7 @@ class Connection:
         self._hold_timer: asyncio.TimerHandle | None = None
         self._up_socket: socket.socket | None = None
         self._local_port = 0
+        self._others: list[tuple[str, int]] = []  # further addresses of a named upstream
         self._endpoints = Endpoints("", 0, "", 0)
         self._closed = False
         self._refused = False
@@ -318,18 +320,23 @@ class Connection:
     async def _resolve_and_connect(self, destination: tuple[str, int]) -> None:
         try:
             found = await self._worker.loop.getaddrinfo(*destination, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):  # a name that is none cannot be encoded
             self._unreachable()
             return
-        if not self._closed:
-            self._connect(cast("tuple[str, int]", found[0][4][:2]))
+        if not self._closed and not self._refused:
+            first, *self._others = [cast("tuple[str, int]", each[4][:2]) for each in found]
+            self._connect(first)
 
     def _connect(self, destination: tuple[str, int]) -> None:
         family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
-        sock = self._up_socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        error = sock.connect_ex(destination)
-        if error == errno.EINPROGRESS:
-            error = sock.connect_ex(destination)  # to this machine itself it is done, or refused, by now
+        try:
+            sock = self._up_socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            error = sock.connect_ex(destination)
+            if error == errno.EINPROGRESS:
+                error = sock.connect_ex(destination)  # to this machine itself it is done, or refused, by now
+        except OSError:  # no descriptors left
+            self._unreachable()
+            return
         if error in _CONNECTED or error == errno.EALREADY:
             local = sock.getsockname()
             self._local_port = local[1]
@@ -366,7 +373,7 @@ class Connection:
     def connected(self) -> None:
         """The upstream connection is there: let the bytes flow."""
         downstream, upstream = self.downstream, self.upstream
-        if downstream.lost or downstream.transport.is_closing():
+        if self._refused or downstream.lost or downstream.transport.is_closing():
             upstream.transport.abort()
             return
         limit = self._worker.config.buffer_size
@@ -382,6 +389,9 @@ class Connection:
     def _unreachable(self) -> None:
         self._worker.counters["upstream_connect_failed"] += 1
         self._forget_socket()
+        if self._others and not self.downstream.lost and not self._refused:
+            self._connect(self._others.pop(0))
+            return
         if self.tap is not None:
             self.tap.close("upstream_unreachable")
         self.downstream.reset()
@@ -392,6 +402,12 @@ class Connection:
             self._up_socket = None
             self._worker.loop.remove_writer(sock.fileno())
             sock.close()
+            self._forget_port()
+
+    def _forget_port(self) -> None:
+        if self._local_port:
+            self._worker.loop_guard.closed(self._local_port)
+            self._local_port = 0
 
     # ---- on the way
 
@@ -441,7 +457,7 @@ class Connection:
         if not worker.detection.hand_over(
             worker.counters, fileno, self._listener.context.direction, self._endpoints, held
         ):
-            if isinstance(upstream.transport, asyncio.Transport):
+            if not upstream.lost:  # else reading begins when it is connected
                 downstream.transport.resume_reading()
             self._keep(held, b"")
             return
@@ -449,10 +465,9 @@ class Connection:
         self._refused = True  # what becomes of one end is no longer passed on to the other
         downstream.transport.abort()  # closes our descriptor of a socket that stays open
         self._forget_socket()
-        if self._local_port and upstream.lost:
-            worker.loop_guard.closed(self._local_port)
-            self._local_port = 0
-        if not upstream.lost:
+        if upstream.lost:
+            self._forget_port()
+        else:
             upstream.transport.abort()
 
     def tap_failed(self, data: bytes, error: Exception) -> None:
@@ -500,6 +515,8 @@ class Connection:
         self._worker.loop.call_later(CLOSE_DELAY, self._end_refused)
 
     def _end_refused(self) -> None:
+        if not self.upstream.lost:
+            self.upstream.transport.abort()
         if not self.downstream.lost:
             self.downstream.transport.abort()  # without a reset, unless the client has gone on sending
 
@@ -572,7 +589,8 @@ class Connection:
     def lost(self, side: _Side, exc: Exception | None) -> None:
         """One end is gone. Without an exception we closed it ourselves."""
         if self._refused:
-            pass
+            if side is self.downstream and not self.upstream.lost:
+                self.upstream.transport.abort()
         elif exc is not None and not side.other.lost and not side.other.transport.is_closing():
             data = side.unread()
             if side.splice is not None:
@@ -590,9 +608,7 @@ class Connection:
             self._forget_socket()
         else:
             self._close_tap("upstream_aborted")
-            if self._local_port:
-                self._worker.loop_guard.closed(self._local_port)
-                self._local_port = 0
+            self._forget_port()
         if self.downstream.lost and self.upstream.lost and not self._closed:
             self._closed = True
             self._worker.connections.discard(self)

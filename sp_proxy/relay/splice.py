@@ -72,8 +72,15 @@ class Splice:
             self._capacity = fcntl.fcntl(self._pipe_in, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         except OSError:  # beyond what one user may have (fs.pipe-user-pages-soft)
             self._capacity = fcntl.fcntl(self._pipe_in, fcntl.F_GETPIPE_SZ)
-        self._source = os.dup(source)
-        self._destination = os.dup(destination)
+        self._source = self._destination = -1
+        try:
+            self._source = os.dup(source)
+            self._destination = os.dup(destination)
+        except OSError:
+            for descriptor in (self._source, self._pipe_in, self._pipe_out):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            raise
         self._waits_for = self._source
         self._loop.add_reader(self._source, self._pump)
 

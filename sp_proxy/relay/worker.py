@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
+import logging
+import os
 import random
 import resource
 import signal
@@ -34,6 +36,8 @@ from sp_proxy.relay.heartbeat import Heartbeat
 from sp_proxy.relay.listener import Listener
 from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.taps.context import TapContext
+
+log = logging.getLogger(__name__)
 
 TOTALS_INTERVAL = 1.0
 """Seconds between two reports of the running totals."""
@@ -66,6 +70,8 @@ class Worker:
         self._heartbeat = Heartbeat(loop, config.heartbeat_port, config.heartbeat_interval)
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._drain_deadline = 0.0
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         policy = Policy(config.policy, compile_pattern)
@@ -130,8 +136,10 @@ class Worker:
         reporter.cancel()
         self._send_totals()
         self.sender.message(Drained())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.sender.drained(), 1.0)
+        try:
+            await asyncio.wait_for(self.sender.drained(), max(1.0, self._drain_deadline - self.loop.time()))
+        except TimeoutError:
+            log.error("the exporter did not take the last records in time: they are lost")  # noqa: TRY400
         self.sender.close()
 
     def _accept(self, listener: Listener) -> asyncio.Protocol:
@@ -145,7 +153,7 @@ class Worker:
 
     async def _drain(self) -> None:
         loop = self.loop
-        deadline = loop.time() + self.config.grace_period
+        deadline = self._drain_deadline = loop.time() + self.config.grace_period
         patience_ends = loop.time() + self.config.grace_period / 2
         patient = True
         for connection in list(self.connections):
@@ -172,6 +180,13 @@ class Worker:
             self._send_totals()
             await asyncio.sleep(TOTALS_INTERVAL)
 
+    def _resident_memory(self) -> int:
+        """Bytes in memory now (proc(5), statm). ``ru_maxrss`` would tell of the process that started us.
+
+        The file stays open, for a report must not fail when there are no descriptors left.
+        """
+        return int(os.pread(self._statm, 128, 0).split()[1]) * resource.getpagesize()
+
     def _send_totals(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self.sender.message(
@@ -180,16 +195,10 @@ class Worker:
                 {
                     "connections_open": len(self.connections),
                     "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                    "resident_memory_bytes": _resident_memory(),
+                    "resident_memory_bytes": self._resident_memory(),
                 },
             )
         )
-
-
-def _resident_memory() -> int:
-    """Bytes in memory now (proc(5), statm). ``ru_maxrss`` would tell of the process that started us."""
-    with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123  # pathlib would be imported for this alone
-        return int(statm.read().split()[1]) * resource.getpagesize()
 
 
 def main(config: WorkerConfig) -> int:

@@ -32,6 +32,9 @@ MAX_BLOCK_FRAMES = 64
 """CONTINUATION frames may be empty (CVE-2024-27316 and its kin): their number is limited too."""
 MAX_STREAMS = 4096
 """Streams watched at a time. More are forwarded and injected, not captured; servers allow 100 to 250 by default."""
+MAX_CAPTURED_STREAMS = 256
+"""More at a time are forwarded and injected, not captured: each may hold two bodies."""
+_MAX_UNWATCHED = 65536
 _PEER_FRAME_SIZE = 16384
 """What every receiver must accept (section 4.2); nothing larger is made here."""
 
@@ -115,7 +118,9 @@ class Http2Tap:
         "_last_id",
         "_preface",
         "_server",
+        "_server_spoke",
         "_streams",
+        "_unwatched",
         "answer",
         "signal",
     )
@@ -130,6 +135,8 @@ class Http2Tap:
         self._client = _Direction()
         self._server = _Direction()
         self._streams: dict[int, _Stream] = {}
+        self._unwatched: dict[int, int] = {}  # open streams of which no record is made: which sides have ended
+        self._server_spoke = False
         self._last_id = 0
         self._goaway_due = False  # a drain has begun
         self._goaway_patient = False
@@ -138,7 +145,13 @@ class Http2Tap:
     @property
     def idle(self) -> bool:
         """See ``Tap``."""
-        return not self._streams and not self._client.left and not self._client.buffer and not self._client.held
+        return (
+            not self._streams
+            and not self._unwatched
+            and not self._client.left
+            and not self._client.buffer
+            and not self._client.held
+        )
 
     def client(self, data: bytes) -> bytes:
         """See ``Tap``."""
@@ -202,7 +215,9 @@ class Http2Tap:
     def _goaway(self) -> bytes:
         """GOAWAY if it is due and this is the place for it."""
         server = self._server
-        if self._preface or server.left or server.buffer or server.block_id or (self._goaway_patient and self._streams):
+        if not self._server_spoke or server.left or server.buffer or server.block_id:
+            return b""  # section 3.4: a server's first frame is SETTINGS
+        if self._goaway_patient and (self._streams or self._unwatched):
             return b""
         self._goaway_due = False
         self._goaway_sent = True
@@ -282,7 +297,7 @@ class Http2Tap:
         side.pad_unknown = False
         side.ends_stream = False
         side.stream_id = 0
-        if kind == _DATA and stream_id in self._streams:
+        if kind == _DATA and (stream_id in self._streams or stream_id in self._unwatched):
             side.stream_id = stream_id
             side.pad_unknown = bool(flags & _PADDED)
             side.ends_stream = bool(flags & _END_STREAM)
@@ -313,6 +328,7 @@ class Http2Tap:
         return end
 
     def _settings(self, side: _Direction, flags: int, payload: bytes) -> None:
+        self._server_spoke = self._server_spoke or side is self._server
         if flags & _ACK:
             return
         if len(payload) % 6:
@@ -323,6 +339,7 @@ class Http2Tap:
                 other.decoder.allow(int.from_bytes(payload[at + 2 : at + 6]))
 
     def _reset(self, side: _Direction, stream_id: int) -> None:
+        self._unwatched.pop(stream_id, None)
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
             # section 8.1: a server may reset with NO_ERROR what it has answered early
@@ -332,6 +349,10 @@ class Http2Tap:
     def _end_stream(self, side: _Direction, stream_id: int) -> None:
         stream = self._streams.get(stream_id)
         if stream is None:
+            if stream_id in self._unwatched:
+                self._unwatched[stream_id] |= 1 if side is self._client else 2
+                if self._unwatched[stream_id] == 3:
+                    del self._unwatched[stream_id]
             return
         exchange = stream.exchange
         if side is self._client:
@@ -454,9 +475,14 @@ class Http2Tap:
             result = encode_unindexed(block)
         exchange.request_fields = fields[2:]
         if len(self._streams) < MAX_STREAMS:
+            if exchange.capture and len(self._streams) >= MAX_CAPTURED_STREAMS:
+                exchange.give_up()
+                context.counters["requests_skipped:too_many_open"] += 1
             self._streams[stream_id] = _Stream(exchange)
         else:
             context.counters["h2_unwatched_streams"] += 1
+            if len(self._unwatched) < _MAX_UNWATCHED:
+                self._unwatched[stream_id] = 0
         return result
 
     def _server_block(self, stream_id: int, block: Block, encoded: bytes) -> bytes | None:
@@ -472,7 +498,7 @@ class Http2Tap:
         fields = _lines([field for field in block.fields if field[0][:1] != b":"])
         if len(status) != 3 or not status.isdigit() or fields is None:
             self._context.counters["h2_malformed_responses"] += 1
-            del self._streams[stream_id]
+            self._stop_watching(stream_id)
             return None
         if status[:1] == b"1":
             return None  # section 8.1: an interim response
@@ -482,13 +508,18 @@ class Http2Tap:
         if exchange.may_tunnel and status[:1] == b"2":
             # section 8.5 and RFC 8441: a tunnel; what passes in it is not content
             self._context.counters["tunnels:connect"] += 1
-            del self._streams[stream_id]
+            self._stop_watching(stream_id)
             exchange.finish("")
         plan = exchange.plan
         if plan is not None and lower.find(b"\r\ntraceparent:") >= 0:
             span_id = self._context.random_bits(64) or 1
             return encoded + literal(b"traceparent", b"00-%b-%016x-01" % (plan.trace_id, span_id))
         return None
+
+    def _stop_watching(self, stream_id: int) -> None:
+        """No record is made of it from here on; it is still open."""
+        stream = self._streams.pop(stream_id)
+        self._unwatched[stream_id] = 1 if stream.exchange.request_ended else 0
 
     def _give_up(self, reason: str) -> None:
         self._context.counters["raw:" + reason] += 1

@@ -71,6 +71,13 @@ def looks_like_http(data: bytes) -> bool | None:
     return None if _FIRST_LINE_PREFIX.fullmatch(data) else False
 
 
+def _is_settings(data: bytes) -> bool:
+    """Whether these bytes begin with a SETTINGS frame, as an HTTP/2 server's must (RFC 9113 section 3.4)."""
+    return (
+        len(data) >= 9 and data[3] == 4 and not data[4] & 1 and not any(data[5:9]) and not int.from_bytes(data[:3]) % 6
+    )
+
+
 class SniffTap:
     """See ``context.Tap``. ``signal`` becomes HAND_OVER or KEEP; then ``take_held`` gives the client's bytes so far."""
 
@@ -109,9 +116,16 @@ class SniffTap:
         return b""
 
     def server(self, data: bytes) -> bytes:
-        """A server that speaks first, or before the client has said enough: another tap sees its bytes at once."""
-        self.signal = Signal.KEEP
+        """A server that speaks first, or before the client has said enough: another tap sees its bytes at once.
+
+        But for an HTTP/2 server (gRPC's do not wait for the client's preface), whose client does not wait for it either:
+        where HTTP is handed over, its bytes are held until the client speaks, for they belong to a connection which will
+        then not be used.
+        """
+        first = not self._kept
         self._kept += data
+        waits = self._rules.http and self.signal is not Signal.KEEP and (not first or _is_settings(data))
+        self.signal = Signal.HOLDING if waits else Signal.KEEP
         return b""
 
     def timeout(self) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from sp_proxy.channel.frames import FrameReader, Ready, Records, Totals
-from sp_proxy.channel.sender import MAX_BUFFERED_BYTES, MAX_FRAME_RECORDS, Sender
+from sp_proxy.channel.sender import MAX_BUFFERED_BYTES, MAX_FRAME_CONTENT, MAX_FRAME_RECORDS, Sender
 from sp_proxy.core.exchange import Direction, Exchange
 
 RECORD = Exchange(
@@ -87,6 +87,18 @@ def test_a_frame_has_a_limit_and_order_is_kept() -> None:
         await receive(sock, FrameReader(), messages, 3)
         numbers = [each.start_unix_ns for m in messages if isinstance(m, Records) for each in m.exchanges]
         assert numbers == list(range(MAX_FRAME_RECORDS + 5))
+
+    with_sender(test)
+
+
+def test_records_with_large_bodies_are_several_frames() -> None:
+    async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        large = msgspec.structs.replace(RECORD, request_body=bytes(MAX_FRAME_CONTENT // 2))
+        reader, messages = FrameReader(), list[object]()
+        for _ in range(4):
+            sender.record(large)
+        await receive(sock, reader, messages, 2)
+        assert [len(m.exchanges) for m in messages if isinstance(m, Records)] == [2, 2]
 
     with_sender(test)
 

@@ -408,3 +408,39 @@ def test_clients_that_go_at_once_do_not_close_what_is_not_theirs(capfd: pytest.C
                     listener.accept()[0].close()
         worker.wait(lambda: worker.gauges["connections_open"] == 0)
     assert capfd.readouterr().err == ""
+
+
+def test_refused_requests_leave_nothing_behind() -> None:
+    """Refused before the upstream connection was there: neither end may stay open."""
+    with listening() as listener, RunningWorker(listener.getsockname(), options={"strict": "reject"}) as worker:
+        for _ in range(40):
+            with worker.connect() as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost : h\r\n\r\n")
+                end = End(client)
+                end.rest()
+                assert end.received.startswith(b"HTTP/1.1 400 ")
+        worker.wait(lambda: worker.gauges["connections_open"] == 0)
+
+
+def test_a_named_upstream_is_tried_at_all_its_addresses() -> None:
+    # the machine's name for 127.0.0.1 may also mean ::1, where nobody listens
+    with (
+        listening() as listener,
+        RunningWorker(("localhost", listener.getsockname()[1])) as worker,
+        worker.connect() as client,
+    ):
+        client.sendall(GET)
+        server, _ = listener.accept()
+        with server:
+            End(server).until(b"\r\n\r\n")
+            server.sendall(OK)
+            end = End(client)
+            end.until(b"ok")
+            assert end.received == OK
+
+
+def test_a_name_that_does_not_exist_is_a_reset() -> None:
+    with RunningWorker(("no-such-host.invalid", 80)) as worker, worker.connect() as client:
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        worker.counter("upstream_connect_failed", 1)

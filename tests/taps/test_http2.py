@@ -16,7 +16,7 @@ from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.core.inject import HeaderConfig, Injector
 from sp_proxy.core.rules import Policy, PolicyConfig
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
-from sp_proxy.taps.http2 import MAX_BLOCK_BYTES, MAX_BLOCK_FRAMES, MAX_STREAMS, PREFACE, Http2Tap
+from sp_proxy.taps.http2 import MAX_BLOCK_BYTES, MAX_BLOCK_FRAMES, MAX_CAPTURED_STREAMS, MAX_STREAMS, PREFACE, Http2Tap
 
 REQUEST = [
     (":method", "POST"),
@@ -273,6 +273,11 @@ def test_a_tunnel_is_recorded_at_its_answer_and_not_watched() -> None:
     both.exchange_bytes()
     assert [(record.method, record.response_body_size) for record in both.records] == [(b"CONNECT", 0)]
     assert both.counters["tunnels:connect"] == 1
+    assert not both.tap.idle  # it is open until both ends have finished
+    both.server.end_stream(stream)
+    both.client.end_stream(stream)
+    both.exchange_bytes()
+    assert both.tap.idle
 
 
 def goaways(events) -> list[int | None]:
@@ -359,6 +364,12 @@ def test_not_the_preface() -> None:
     data = PREFACE[:-1] + b"X" + b"rest"
     assert tap.client(data) == data
     assert tap.signal is Signal.RAW
+
+
+def test_of_many_open_streams_some_are_not_captured() -> None:
+    both = Watched()
+    both.tap.client(b"".join(frame(1, 5, 1 + 2 * n, BLOCK) for n in range(MAX_CAPTURED_STREAMS + 10)))
+    assert both.counters["requests_skipped:too_many_open"] == 10
 
 
 def test_streams_beyond_the_limit_are_injected_and_not_watched() -> None:
