@@ -146,7 +146,7 @@ class OtlpHttp:
     async def _check_host(self, request: httpx.Request) -> None:
         """The last look at where a request goes, after all that could have changed it."""
         if _host(request.url) not in self._approved:
-            raise httpx.LocalProtocolError(f"{_host(request.url)} is not an approved host")
+            raise HostNotApprovedError(f"{_host(request.url)} is not an approved host")
 
     async def send(self, payload: Payload) -> Outcome:
         """One attempt, within the time limits of the settings."""
@@ -160,8 +160,8 @@ class OtlpHttp:
         try:
             with trio.move_on_at(deadline):
                 response = await self._client.send(request, stream=True)
-        except httpx.LocalProtocolError as error:
-            return Permanent("protocol_error", _line(error))
+        except HostNotApprovedError as error:
+            return Permanent("host_not_approved", _line(error))
         except (httpx.TransportError, OSError) as error:
             return Retryable(_token(error), detail=_line(error))
         if response is None:
@@ -172,6 +172,10 @@ class OtlpHttp:
             with trio.move_on_after(CLOSE_SECONDS):  # a closing TLS connection may wait for a peer that does not read
                 await response.aclose()
         return interpret(_answer(response, body, unreadable), payload.records, self._clock())
+
+
+class HostNotApprovedError(Exception):
+    """A request to a host that is not in ``approved_backends``. Nothing was sent."""
 
 
 class _Body(httpx.AsyncByteStream):
