@@ -23,6 +23,19 @@ from sp_proxy.exporter.stats import ExporterStats, WorkerStats
 
 
 @dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Of the mitmproxy worker's keeper."""
+
+    state: str
+    """``waiting`` for the first connection that needs it, ``ready``, or ``down``."""
+    workers: int
+    """Processes, replaced ones that finish included."""
+    restarts: int
+    replacements: int
+    diverted: int
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorStats:
     """A snapshot of the supervisor's own numbers."""
 
@@ -36,6 +49,8 @@ class SupervisorStats:
     failopen_refused_total: int
     draining: bool
     exporter_running: bool
+    engine: EngineStats | None = None
+    """None when nothing needs a mitmproxy worker."""
 
 
 class DaemonCollector(Collector):
@@ -100,6 +115,25 @@ def _supervisor(stats: SupervisorStats) -> Iterator[Metric]:
         "failopen_connections_refused",
         "Of these, connections made to a listener itself, without redirection: closed.",
         stats.failopen_refused_total,
+    )
+    if stats.engine is not None:
+        yield from _engine(stats.engine)
+
+
+def _engine(stats: EngineStats) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "sp_proxy_mitm_state", "1 for the state that the mitmproxy worker is in.", labels=["state"]
+    )
+    for name in ("waiting", "ready", "down"):
+        state.add_metric([name], stats.state == name)
+    yield state
+    yield _gauge("mitm_workers", "Processes, replaced ones that serve their last connections included.", stats.workers)
+    yield _counter("mitm_worker_restarts", "mitmproxy workers that died and were replaced.", stats.restarts)
+    yield _counter("mitm_worker_replacements", "Replaced for their age or memory.", stats.replacements)
+    yield _counter(
+        "mitm_connections_diverted",
+        "On their way to a worker that could not serve: passed through raw.",
+        stats.diverted,
     )
 
 

@@ -171,7 +171,7 @@ class Supervisor:
             if settings.backend.enabled:
                 nursery.start_soon(self._keep_backend, bound.backend)
             if settings.admin.enabled:
-                await nursery.start(self._serve_admin, workers, failopen, bound.admin)
+                await nursery.start(self._serve_admin, workers, failopen, engine, bound.admin)
             nursery.start_soon(self._announce, workers, bound.listeners)
             await self._drain_requested.wait()
             workers.drain()
@@ -206,6 +206,7 @@ class Supervisor:
         self,
         workers: Workers,
         failopen: FailOpen,
+        engine: Engine | None,
         sockets: Sequence[socket.socket],
         *,
         task_status: trio.TaskStatus[None],
@@ -214,7 +215,7 @@ class Supervisor:
         from sp_proxy.admin.server import serve  # noqa: PLC0415
         from sp_proxy.supervisor.view import daemon_view  # noqa: PLC0415
 
-        view = daemon_view(self._loaded, self._readiness, workers, failopen, self._capture, self.begin_drain)
+        view = daemon_view(self._loaded, self._readiness, workers, failopen, self._capture, self.begin_drain, engine)
         try:
             await serve(view, sockets, task_status=task_status)
         except* Exception:

@@ -1,10 +1,12 @@
 """Metrics: every part of the delivery equation, labels, and what a scraper makes of them."""
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sp_proxy.admin.metrics import SupervisorStats, build_registry
+from sp_proxy.admin.metrics import EngineStats, SupervisorStats, build_registry
 from sp_proxy.exporter.stats import DestinationStats, ExporterStats, SpoolStats, WorkerStats
 
 SUPERVISOR = SupervisorStats(
@@ -146,3 +148,19 @@ def test_registering_takes_no_snapshot():
         raise AssertionError("read before the daemon has started")
 
     build_registry(early)
+
+
+def test_the_mitmproxy_worker_where_there_is_one() -> None:
+    assert not [name for name in scrape() if "mitm" in name]
+    engine = EngineStats(state="ready", workers=2, restarts=3, replacements=4, diverted=5)
+    registry = build_registry(lambda: (replace(SUPERVISOR, engine=engine), EXPORTER))
+    text = generate_latest(registry).decode()
+    for line in (
+        'sp_proxy_mitm_state{state="ready"} 1.0',
+        'sp_proxy_mitm_state{state="down"} 0.0',
+        "sp_proxy_mitm_workers 2.0",
+        "sp_proxy_mitm_worker_restarts_total 3.0",
+        "sp_proxy_mitm_worker_replacements_total 4.0",
+        "sp_proxy_mitm_connections_diverted_total 5.0",
+    ):
+        assert line in text

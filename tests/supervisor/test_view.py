@@ -8,9 +8,12 @@ from prometheus_client.exposition import generate_latest
 from sp_proxy.core.restarts import RestartPolicy
 from sp_proxy.exporter.pipeline import Exporter
 from sp_proxy.relay.loop_guard import LoopGuard
+from sp_proxy.settings.engine import mitm_config
 from sp_proxy.settings.load import load
 from sp_proxy.supervisor.capture import Capture
+from sp_proxy.supervisor.engine import Engine, EnginePlan
 from sp_proxy.supervisor.failopen import FailOpen
+from sp_proxy.supervisor.pass_through import PassThrough
 from sp_proxy.supervisor.readiness import Readiness
 from sp_proxy.supervisor.run import worker_config
 from sp_proxy.supervisor.view import daemon_view
@@ -73,3 +76,18 @@ def test_what_a_worker_is_told_comes_from_the_settings():
     )
     assert config.max_head_size == loaded.settings.relay.max_head_size
     assert config.buffer_size == loaded.settings.relay.buffer_size
+
+
+async def test_it_tells_of_the_mitmproxy_worker_s_keeper():
+    loaded = load(None, {"SP_PROXY_PUBLIC_KEY": "s3cret"}, {"data_path": "mitmproxy"})
+    capture = Capture(Exporter(loaded.settings))
+    workers = Workers(WorkerPlan(1, worker_config(loaded.settings, os.environ)), [], -1, capture.attach)
+    failopen = FailOpen(workers, [], LoopGuard())
+    engine = Engine(
+        EnginePlan(mitm_config(loaded.settings, {})), [], -1, capture.attach, PassThrough(LoopGuard()).serve
+    )
+    try:
+        view = daemon_view(loaded, Readiness([]), workers, failopen, capture, lambda _: None, engine)
+        assert 'sp_proxy_mitm_state{state="waiting"} 1.0' in generate_latest(view.registry).decode()
+    finally:
+        engine.close()

@@ -106,6 +106,29 @@ def test_a_server_that_speaks_first_ends_the_looking():
     assert tap.take_held() == b"GE"
 
 
+SETTINGS = b"\0\0\x06\x04\0\0\0\0\0" + b"\0\x03\0\0\0\x64"
+
+
+def test_an_http2_server_that_does_not_wait_is_made_to():
+    tap = sniff(HTTP)
+    assert tap.server(SETTINGS) == b""
+    assert tap.server(b"more") == b""
+    assert tap.signal is Signal.HOLDING
+    tap.client(PREFACE)
+    assert tap.signal is Signal.HAND_OVER
+
+
+def test_but_not_for_long_and_not_where_http_stays():
+    tap = sniff(HTTP)
+    tap.server(SETTINGS)
+    tap.timeout()
+    assert tap.signal is Signal.KEEP
+    assert tap.take_kept() == SETTINGS
+    tap = sniff(TLS)
+    tap.server(SETTINGS)
+    assert tap.signal is Signal.KEEP
+
+
 def test_time_ends_it_too():
     tap = sniff(HTTP)
     tap.client(b"GE")
