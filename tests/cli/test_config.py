@@ -39,7 +39,7 @@ def test_a_bad_file(file, capsys):
     assert captured.out == ""
     assert captured.err.splitlines() == [
         'sp-proxy: f.yaml:2: strict: found "x"; allowed: raw or reject',
-        "sp-proxy: f.yaml:4: listen.inbund: unknown key; nearest known key: listen.inbound (allowed here: inbound, outbound, forward)",
+        "sp-proxy: f.yaml:4: listen.inbund: unknown key; nearest known key: listen.inbound (allowed here: inbound, outbound, forward, proxy)",
     ]
 
 
