@@ -37,6 +37,10 @@ class Redaction(Protocol):
         """
         ...
 
+    def is_plain(self, name: str) -> bool:
+        """Whether a field's value, by its lower-case name, is sent as it is where it is clean and no ``://`` is in it."""
+        ...
+
     def is_clean(self, *parts: bytes) -> bool:
         """Whether no detector would find anything in these: one look at field blocks instead of one at each line."""
         ...
@@ -71,6 +75,10 @@ class NeverSent:
     def header(self, name: str, value: str, *, clean: bool = False) -> str | None:  # noqa: ARG002 (no matter here)
         """The value to send of a header field, by its lower-case name; None for what is never sent."""
         return None if name in NEVER_SENT else value
+
+    def is_plain(self, name: str) -> bool:
+        """All but what is never sent."""
+        return name not in NEVER_SENT
 
     def is_clean(self, *parts: bytes) -> bool:  # noqa: ARG002 (no matter here)
         """Nobody looks."""

@@ -36,6 +36,8 @@ class _Name(Struct):
     text: str
     keys: tuple[bytes, ...]
     """Laid keys of the attributes that carry its value."""
+    plain: bytes = b""
+    """The only one of these, when a clean value without an URL in it may be sent as it is."""
     remembered: int = 0
 
 
@@ -87,7 +89,10 @@ class FieldEncoder:
         if not known.name:
             return _NOTHING
         value = utf8(value.strip(b" \t"))
-        laid = self._lay(known, [value])
+        if self._clean and known.plain and b"://" not in value:
+            laid = string_attribute(known.plain, value)
+        else:
+            laid = self._lay(known, [value])
         field = (known.name, laid, value)
         if known.remembered < MAX_VALUES:
             known.remembered += 1
@@ -103,7 +108,9 @@ class FieldEncoder:
             keys = (key(self._prefix + name),)
             if name in self._also:
                 keys += (self._also[name],)
-        return self._names.keep(raw_name, _Name(name, name.decode(), keys), 2 * len(raw_name) + len(name))
+        readable = name.decode()
+        plain = keys[0] if len(keys) == 1 and self._redaction.is_plain(readable) else b""
+        return self._names.keep(raw_name, _Name(name, readable, keys, plain), 2 * len(raw_name) + len(name))
 
     def _lay(self, known: _Name, values: list[bytes]) -> bytes:
         """The attributes of one field, from the values of its lines; none when it is not sent, or has its attribute

@@ -67,6 +67,9 @@ def test_what_is_never_sent():
 
 def test_redaction_sees_every_value_and_may_replace_it():
     class Changing(NeverSent):
+        def is_plain(self, name: str) -> bool:
+            return False
+
         def header(self, name: str, value: str, *, clean: bool = False) -> str | None:
             return None if value == "drop" else value.replace("secret", "***") + ("\udc80" if name == "bad" else "")
 
@@ -77,6 +80,35 @@ def test_redaction_sees_every_value_and_may_replace_it():
         "h.a": "***, ***",
         "h.bad": "x?",
     }
+
+
+def test_only_a_clean_value_of_a_plain_field_without_a_url_passes_unseen():
+    class Watching(NeverSent):
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+        def is_plain(self, name: str) -> bool:
+            return name != "ruled"
+
+        def header(self, name: str, value: str, *, clean: bool = False) -> str | None:
+            self.seen.append(value)
+            return super().header(name, value, clean=clean)
+
+    redaction = Watching()
+    fields = encoder(redaction)
+    fields.encode(b"a: 1\r\nruled: 2\r\nlink: https://host/3\r\na: 4\r\nuser-agent: 5\r\n", [], clean=True)
+    assert sorted(redaction.seen) == [
+        "1",
+        "2",
+        "4",
+        "5",
+        "https://host/3",
+    ]  # two fields of one name are looked at again
+    redaction.seen.clear()
+    fields.encode(b"b: 6\r\nc: https://host/7\r\n", [], clean=True)
+    assert redaction.seen == ["https://host/7"]
+    fields.encode(b"d: 8\r\n", [], clean=False)
+    assert redaction.seen[-1] == "8"
 
 
 def test_lines_that_say_nothing_are_left_out():

@@ -272,6 +272,9 @@ def test_grpc():
 
 def test_tags_and_redaction():
     class WithoutUserAgent(NeverSent):
+        def is_plain(self, name: str) -> bool:
+            return name != "user-agent" and super().is_plain(name)
+
         def header(self, name: str, value: str, *, clean: bool = False) -> str | None:
             return None if name == "user-agent" else super().header(name, value, clean=clean)
 

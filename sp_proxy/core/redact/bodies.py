@@ -84,6 +84,7 @@ class Bodies:
                     # As JSON has it, but for escapes, which are looked for by themselves.
                     patterns.append(engine.literal(needed) if _PLAIN_KEY.fullmatch(needed) else '"')
         self._unconditional = bool(self._text) or any(rule.hint < 0 for rule in self._json)
+        self._idle = not (detectors or self._form or self._text or self._json)
         self._scan = engine.scanner(patterns)
         self._formats: Memo[bytes, _Format] = Memo(512, 2 * _MAX_CONTENT_TYPE)
 
@@ -92,6 +93,8 @@ class Bodies:
 
         ``complete`` is False when there was more of it, or it broke off.
         """
+        if self._idle:
+            return data
         content_type = content_type[:_MAX_CONTENT_TYPE]
         form = self._formats.get(content_type) or self._format(content_type)
         hits = self._scan(data)

@@ -79,6 +79,15 @@ class Redactor:
         except Exception:  # noqa: BLE001 (as in ``_failing_closed``)
             raise RedactionError from None
 
+    def is_plain(self, name: str) -> bool:
+        """Whether no rule is meant for a field: then ``header`` has nothing to do with its value while it is clean."""
+        return not (
+            self._query
+            or name in self._never_sent
+            or name in _COOKIES
+            or (self._headers and self._headers.action(name.encode()) is not None)
+        )
+
     @_failing_closed
     def is_clean(self, *parts: bytes) -> bool:
         """Whether no detector would find anything in these: one scan instead of one for each line."""

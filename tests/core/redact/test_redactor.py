@@ -78,6 +78,32 @@ def test_a_clean_value_has_the_same_answer_either_way(value):
         assert one.header("a", value) == one.header("a", value, clean=True)
 
 
+PLAIN = [
+    redactor(),
+    redactor(send_cookies=True),
+    redactor(RuleConfig(headers=("x-key",), header_patterns=("secret",))),
+    redactor(RuleConfig(query=("token",))),
+    Redactor(RedactionConfig(), regex),
+]
+
+
+@given(
+    st.sampled_from(PLAIN),
+    st.sampled_from(["a", "x-key", "my-secret-id", "cookie", "set-cookie", "referer", "location", "authorization"]),
+    st.text(st.characters(codec="utf-8", exclude_characters="\r\n")) | st.just("/?token=x"),
+)
+def test_a_clean_value_of_a_plain_field_is_sent_as_it_is(one, name, value):
+    if one.is_plain(name) and "://" not in value and one.is_clean(f"{name}: {value}\r\n".encode()):
+        assert one.header(name, value, clean=True) == value
+
+
+def test_which_fields_are_plain():
+    assert [one.is_plain("a") for one in PLAIN] == [True, True, True, False, True]
+    assert not PLAIN[2].is_plain("x-key")
+    assert not PLAIN[2].is_plain("my-secret-id")
+    assert not any(one.is_plain(name) for one in PLAIN for name in NEVER_SENT)
+
+
 def test_cookies_are_sent_by_setting_only_and_then_redacted():
     rules = RuleConfig(cookies=("session*",))
     assert redactor(rules).header("cookie", "a=1") is None
