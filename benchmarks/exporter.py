@@ -1,20 +1,26 @@
 """What a record costs the exporter, from the frame's bytes to the accepted upload: CPU µs of the exporter's process
-(all threads but the feeding one), to a real HTTP sink in another process, over loopback.
+(all threads but the feeding one), to a real HTTP sink in another process, over loopback. With redaction by its defaults
+and without, beside the batch processor and the OTLP exporter of OpenTelemetry's SDK on the same spans.
 
-Bodies are JSON with values of their own, as compressing equal ones would cost nothing. The books must balance and
-everything must be accepted, or it fails. Ends by itself in some ten seconds.
+Bodies are JSON with values of their own, as compressing equal ones would cost nothing. The three alternate, in rounds,
+and the medians are told. The books must balance and everything must be accepted, or it fails. Ends by itself in a minute.
 
-    python -m benchmarks.exporter [--records 20000] [--body-size 1024] [--per-frame 16]
+    python -m benchmarks.exporter [--records 20000] [--body-size 1024] [--per-frame 16] [--rounds 5]
 """
 
 import argparse
+import gc
 import json
 import multiprocessing
 import random
 import socket
+import statistics
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from typing import Literal
@@ -22,17 +28,29 @@ from typing import Literal
 import msgspec
 import trio
 
+from benchmarks import otel_sdk
 from benchmarks.encode import records
+from benchmarks.processes import BenchmarkError
+from sp_proxy import regex
 from sp_proxy.channel.frames import FrameReader, Records, frame
 from sp_proxy.core.exchange import Exchange
+from sp_proxy.core.redact.redactor import Redactor
 from sp_proxy.core.spans import SpanEncoder
 from sp_proxy.exporter.body import decode_body
 from sp_proxy.exporter.encode import Encoder, Form
+from sp_proxy.exporter.intake import RECEIVE_BYTES
 from sp_proxy.exporter.pipeline import Exporter
-from sp_proxy.exporter.stats import ExporterStats
 from sp_proxy.settings.model import SettingsModel
+from sp_proxy.settings.project import redaction_config
 
 DEADLINE_SECONDS = 120.0
+BATCH = 512
+DETECTORS = ("payment_card", "bearer_token", "jwt", "aws_key")
+TITLES = {
+    "unredacted": "frames to accepted upload, no detectors",
+    "redacted": "frames to accepted upload",
+    "sdk": "OpenTelemetry's SDK",
+}
 
 
 class _Sink(BaseHTTPRequestHandler):
@@ -50,7 +68,8 @@ class _Sink(BaseHTTPRequestHandler):
         pass
 
 
-def _serve(port: Connection) -> None:
+def serve(port: Connection) -> None:
+    """The sink, for a process of its own; tells its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
     port.send(server.server_port)
     server.serve_forever()
@@ -70,8 +89,25 @@ def _varied(count: int, body_size: int) -> list[Exchange]:
         ]
         return json.dumps(items).encode()[:body_size]
 
+    def ids(exchange: Exchange) -> Exchange:
+        """Random as real ones are: a number with leading zeros looks like a payment card's to a detector."""
+        trace, span, request = draw.randbytes(16), draw.randbytes(8), draw.randbytes(16)
+        old_trace, old_span = exchange.trace_id.hex(), exchange.trace_id.hex()[16:]
+        fields = exchange.request_fields.decode()
+        fields = fields.replace(f"X-Request-Id: {old_trace}", f"X-Request-Id: {request.hex()}")
+        fields = fields.replace(f"00-{old_trace}-{old_span}-01", f"00-{trace.hex()}-{span.hex()}-01")
+        session = f"sp-session-{uuid.UUID(bytes=draw.randbytes(16), version=4)}".encode()
+        return msgspec.structs.replace(
+            exchange,
+            trace_id=trace,
+            span_id=draw.randbytes(8),
+            parent_span_id=span,
+            session_id=session,
+            request_fields=fields.encode(),
+        )
+
     return [
-        msgspec.structs.replace(exchange, request_body=body(), response_body=body())
+        msgspec.structs.replace(ids(exchange), request_body=body(), response_body=body())
         for exchange in records(count, body_size)
     ]
 
@@ -81,35 +117,60 @@ def _frames(exchanges: list[Exchange], per_frame: int) -> Iterator[bytes]:
         yield frame(Records(exchanges[start : start + per_frame]))
 
 
-def _stages(exchanges: list[Exchange], frames: bytes) -> None:
-    """The stages by themselves, on one thread."""
-
-    def measure(name: str, work: object) -> None:
-        assert callable(work)
+def _median_us(work: Callable[[], None], count: int, rounds: int) -> float:
+    """CPU µs a record, on one thread."""
+    taken = []
+    for _ in range(rounds):
         start = time.process_time()
         work()
-        print(f"  {name:<34}{(time.process_time() - start) * 1e6 / len(exchanges):7.1f} µs a record")
+        taken.append(time.process_time() - start)
+    return statistics.median(taken) * 1e6 / count
+
+
+def _stages(exchanges: list[Exchange], frames: bytes, rounds: int) -> dict[str, float]:
+    """The stages by themselves: CPU µs a record."""
+    redactor = Redactor(redaction_config(SettingsModel()), regex)
 
     def read() -> None:
         reader = FrameReader()
-        for start in range(0, len(frames), 256 * 1024):
-            reader.feed(frames[start : start + 256 * 1024])
+        for start in range(0, len(frames), RECEIVE_BYTES):
+            reader.feed(frames[start : start + RECEIVE_BYTES])
             while reader.next() is not None:
                 pass
 
-    def encode(compression: Literal["gzip", "none"]) -> None:
-        encoder = Encoder(SpanEncoder(decode_body).encode_span, [Form({}, compression)])
-        for start in range(0, len(exchanges), 512):
-            encoder.encode(exchanges[start : start + 512])
+    def encode(compression: Literal["gzip", "none"], redaction: Redactor | None) -> None:
+        # A new one each time: with few records, it would remember those of the round before.
+        encoder = Encoder(SpanEncoder(decode_body, redaction=redaction).encode_span, [Form({}, compression)])
+        for start in range(0, len(exchanges), BATCH):
+            encoder.encode(exchanges[start : start + BATCH])
 
-    measure("read frames", read)
-    measure("encode", lambda: encode("none"))
-    measure("encode and gzip", lambda: encode("gzip"))
+    def measured(work: Callable[[], None]) -> float:
+        return _median_us(work, len(exchanges), rounds)
+
+    encoded = measured(lambda: encode("none", None))
+    return {
+        "read frames": measured(read),
+        "encode": encoded,
+        "redact (the default detectors)": measured(lambda: encode("none", redactor)) - encoded,
+        "compress": measured(lambda: encode("gzip", None)) - encoded,
+    }
 
 
-async def _export(url: str, frames: bytes, count: int) -> tuple[ExporterStats, float, float]:
-    """The books, CPU seconds and seconds of one run."""
-    exporter = Exporter(SettingsModel.model_validate({"sp_backend_url": url, "spool": {"mode": "off"}}))
+async def _export(url: str, frames: bytes, count: int, *, redacted: bool) -> tuple[float, float]:
+    """CPU seconds and seconds of one run."""
+    detectors = {} if redacted else {"redaction": {"detectors": dict.fromkeys(DETECTORS, "off")}}
+    exporter = Exporter(
+        SettingsModel.model_validate(
+            {
+                "sp_backend_url": url,
+                "spool": {"mode": "off"},
+                "exporter": {"max_memory": "4GiB"},  # no ceiling: the frames come as fast as they can be read
+                "queue": {"max_records": count},
+                "batch": {"max_records": BATCH},
+                **detectors,
+            }
+        )
+    )
     feeder_cpu = 0.0
 
     def feed(sock: socket.socket) -> None:
@@ -130,7 +191,10 @@ async def _export(url: str, frames: bytes, count: int) -> tuple[ExporterStats, f
                 await trio.sleep(0.01)
             await exporter.drain(trio.current_time() + DEADLINE_SECONDS)
             thread.join()
-            return exporter.stats(), time.process_time() - cpu - feeder_cpu, time.perf_counter() - wall
+            stats = exporter.stats()
+            if not stats.balanced or stats.accepted != count:
+                raise BenchmarkError(f"not everything was accepted: {stats}")
+            return time.process_time() - cpu - feeder_cpu, time.perf_counter() - wall
 
 
 def main() -> None:
@@ -138,27 +202,56 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--body-size", type=int, default=1024)
     parser.add_argument("--per-frame", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["redacted", "unredacted", "sdk"], help="for a profiler")
     options = parser.parse_args()
-    exchanges = _varied(options.records, options.body_size)
+    count = options.records
+    exchanges = _varied(count, options.body_size)
     frames = b"".join(_frames(exchanges, options.per_frame))
-    print(f"{options.records} records, bodies of 2 x {options.body_size} bytes, {options.per_frame} a frame")
-    _stages(exchanges[:4000], b"".join(_frames(exchanges[:4000], options.per_frame)))
+    print(f"{count} records, bodies of 2 x {options.body_size} bytes, {options.per_frame} a frame; medians")
+    if not options.only:
+        some = exchanges[:4000]
+        for name, us in _stages(some, b"".join(_frames(some, options.per_frame)), options.rounds).items():
+            print(f"  {name:<44}{us:7.1f} µs a record (CPU)")
+    encoder = SpanEncoder(decode_body)
+    spans = otel_sdk.readable([encoder.encode_span(each) for each in exchanges], "orders")
     del exchanges
 
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    sink = context.Process(target=_serve, args=[sender], daemon=True)
+    sink = context.Process(target=serve, args=[sender], daemon=True)
     sink.start()
+    url = f"http://127.0.0.1:{receiver.recv()}"
+    rivals: dict[str, Callable[[], tuple[float, float]]] = {
+        "unredacted": lambda: trio.run(partial(_export, url, frames, count, redacted=False)),
+        "redacted": lambda: trio.run(partial(_export, url, frames, count, redacted=True)),
+        "sdk": lambda: otel_sdk.export(url, spans, BATCH),
+    }
+    if options.only:
+        rivals = {options.only: rivals[options.only]}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}
     try:
-        stats, cpu, wall = trio.run(_export, f"http://127.0.0.1:{receiver.recv()}", frames, options.records)
+        for number in range(options.rounds):
+            for name in sorted(rivals, reverse=number % 2 == 1):
+                gc.collect()
+                taken[name].append(rivals[name]())
     finally:
         sink.terminate()
         sink.join()
-    assert stats.balanced, stats
-    assert stats.accepted == options.records, stats
-    print(f"  {'frames to accepted upload':<34}{cpu * 1e6 / options.records:7.1f} µs a record (CPU)")
-    print(f"  {options.records / wall:,.0f} records a second, {stats.bytes_sent / options.records:,.0f} bytes each")
+    medians = {}
+    for name, results in taken.items():
+        cpu, wall = (statistics.median(each[index] for each in results) for index in (0, 1))
+        medians[name] = cpu
+        print(
+            f"  {TITLES[name]:<44}{cpu * 1e6 / count:7.1f} µs a record (CPU), {count / cpu:,.0f} spans a second and core, "
+            f"{count / wall:,.0f} spans a second"
+        )
+    for name in medians.keys() & {"unredacted", "redacted"} if "sdk" in medians else ():
+        print(f"  {TITLES[name]}: {medians['sdk'] / medians[name]:.1f} times the SDK's spans a second and core")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BenchmarkError as error:
+        sys.exit(str(error))
