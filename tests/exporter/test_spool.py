@@ -288,7 +288,9 @@ async def _against_a_model(directory: Path, steps: list[tuple[str, int]]) -> Non
                 damaged &= found  # of a file that is gone the number may come again
                 entered = left = 0
                 leased = []
-                stored |= decided
+                # what was decided comes back if its file was still there; else its number may come again
+                stored |= {sequence: content for sequence, content in decided.items() if sequence in found}
+                decided.clear()
         present = set(life.spool.index._entries)
         assert present <= stored.keys()
         assert life.spool.index.size <= LIMITS.max_bytes
