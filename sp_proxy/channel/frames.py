@@ -84,7 +84,9 @@ class FrameReader:
         if len(buffer) < end:
             return None
         try:
-            message: Message = decoder.decode(bytes(memoryview(buffer)[LENGTH.size : end]))
+            # Where it lies: a frame may be 16 MiB long, and what is decoded is a copy anyhow.
+            with memoryview(buffer) as view, view[LENGTH.size : end] as payload:
+                message: Message = decoder.decode(payload)
         except Exception as error:
             raise FrameError(f"unreadable frame: {error}") from error
         del buffer[:end]
