@@ -115,7 +115,7 @@ def test_an_http2_server_that_does_not_wait_is_made_to():
     assert tap.server(b"more") == b""
     assert tap.signal is Signal.HOLDING
     tap.client(PREFACE)
-    assert tap.signal is Signal.HAND_OVER
+    assert Signal(tap.signal) is Signal.HAND_OVER
 
 
 def test_but_not_for_long_and_not_where_http_stays():
