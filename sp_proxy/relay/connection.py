@@ -68,10 +68,6 @@ class _Side(asyncio.Protocol):
         self.splice_due = 0  # so many bytes will be spliced, once the other side has taken what was written
         self.splice: Splice | None = None  # reads from this side
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes came from this end."""
-        raise NotImplementedError
-
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self.lost = True
