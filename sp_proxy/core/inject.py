@@ -86,6 +86,17 @@ def value(lower: bytes, fields: bytes, name: bytes) -> bytes:
     return fields[start : lower.find(b"\r\n", start)].strip(b" \t")
 
 
+def _ids(random_bits: int) -> tuple[bytes, bytes, bytes]:
+    """80 random hex digits, of which the first 32 are for a session, and a trace id and a span id made of the others."""
+    digits = hexlify(random_bits.to_bytes(40, "big"))
+    trace_id, span_id = digits[32:64], digits[64:]
+    if trace_id == _NO_TRACE_ID:
+        trace_id = b"%032x" % 1
+    if span_id == _NO_SPAN_ID:
+        span_id = b"%016x" % 1
+    return digits, trace_id, span_id
+
+
 class Injector:
     """Prepares at configuration time what does not depend on the request."""
 
@@ -103,23 +114,25 @@ class Injector:
             lines += b"x-service-name: %b\r\nx-current-service: %b-workload\r\n" % (name, name)
         return lines + self._debug
 
+    def is_plain(self, lower: bytes) -> bool:
+        """Whether a request has nothing that ``plan`` would read: then ``fresh_plan`` is its plan."""
+        return bool(self._service_name) and _has_telling_field(lower) is None
+
+    def fresh_plan(self, random_bits: int) -> Plan:
+        """Decide on a request that begins a trace and a session. ``random_bits`` as for ``plan``."""
+        digits, trace_id, span_id = _ids(random_bits)
+        session_id = session.new_session_id(digits)
+        ids = b"00-%b-%b-01" % (trace_id, span_id)
+        tracestate = b"x-sp-traceparent=%b,x-sp-session-id=%b" % (ids, session_id)
+        static = self._static
+        lines = b"%btracestate: %b\r\nx-sp-num: 1\r\ntraceparent: %b\r\n" % (static, tracestate, ids)
+        return Plan(trace_id, span_id, b"", session_id, self._service_name, (), static, tracestate, ids, b"1", lines)
+
     def plan(self, lower: bytes, fields: bytes, random_bits: int) -> Plan:
         """Decide on one request. ``random_bits`` are RANDOM_BITS fresh random bits."""
-        digits = hexlify(random_bits.to_bytes(40, "big"))
-        trace_id, span_id = digits[32:64], digits[64:]
-        if trace_id == _NO_TRACE_ID:
-            trace_id = b"%032x" % 1
-        if span_id == _NO_SPAN_ID:
-            span_id = b"%016x" % 1
-        telling = _has_telling_field(lower)
-        if telling is None and self._service_name:
-            session_id = session.new_session_id(digits)
-            ids = b"00-%b-%b-01" % (trace_id, span_id)
-            tracestate = b"x-sp-traceparent=%b,x-sp-session-id=%b" % (ids, session_id)
-            static = self._static
-            lines = b"%btracestate: %b\r\nx-sp-num: 1\r\ntraceparent: %b\r\n" % (static, tracestate, ids)
-            name = self._service_name
-            return Plan(trace_id, span_id, b"", session_id, name, (), static, tracestate, ids, b"1", lines)
+        if self.is_plain(lower):
+            return self.fresh_plan(random_bits)
+        digits, trace_id, span_id = _ids(random_bits)
         traceparents = values(lower, fields, b"traceparent")
         traceparent = traceparents[0] if len(traceparents) == 1 else b""
         keeps_traceparent = trace_context.parse_traceparent(traceparent) is not None

@@ -109,7 +109,8 @@ class Capture:
         fields = block(response.headers.fields)
         lower = fields.lower()
         _set_server(found[0], exchange, flow)
-        exchange.begin_response(int(response.timestamp_start * _NS), response.status_code, fields[2:], lower)
+        skipped = exchange.context.policy.response(lower)
+        exchange.begin_response(int(response.timestamp_start * _NS), response.status_code, fields[2:], skipped)
         plan = exchange.plan
         if plan is not None and b"\r\ntraceparent:" in lower:
             context = found[0].context

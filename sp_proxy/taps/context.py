@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from sp_proxy.core.admission import Admission
 from sp_proxy.core.exchange import Direction, ErrorType, Exchange
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
+from sp_proxy.taps.http1_heads import Heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,13 @@ class TapContext:
     max_head_size: int
     admission: Admission | None = None
     """Sampling and rate limits; None when everything is admitted."""
+    heads: Heads = field(init=False)
+    """Reads heads of HTTP/1.x for this context."""
+
+    def __post_init__(self) -> None:
+        """Make what follows from the rest."""
+        heads = Heads(self.direction, self.policy, self.injector, strict=self.strict)
+        object.__setattr__(self, "heads", heads)
 
 
 class Endpoints(Struct, frozen=True):

@@ -9,7 +9,8 @@ import re
 from sp_proxy.core.inject import RANDOM_BITS, Plan
 from sp_proxy.taps import http1_framing as framing
 from sp_proxy.taps.context import Signal
-from sp_proxy.taps.http1_framing import ABSENT, AMBIGUOUS, CHUNKED, EMPTY_LINES, REQUEST_HEAD, ChunkError, ChunkReader
+from sp_proxy.taps.http1_framing import CHUNKED, EMPTY_LINES, ChunkError, ChunkReader
+from sp_proxy.taps.http1_heads import RequestHead
 from sp_proxy.taps.http1_state import (
     BEHIND_UPGRADE,
     CHUNKED_BODY,
@@ -21,7 +22,6 @@ from sp_proxy.taps.http1_state import (
     NONE,
     RAW,
     REFUSED,
-    VERSIONS,
     Http1State,
 )
 from sp_proxy.taps.open_exchange import OpenExchange
@@ -65,18 +65,21 @@ class RequestSide(Http1State):
                     at = empty.end()
                     if at == size:
                         break
-                match = REQUEST_HEAD(data, at)
-                if match is None:
+                end = data.find(b"\r\n\r\n", at) + 4
+                head = (
+                    self._context.heads.request(data if end == size and not at else data[at:end]) if end > 3 else None
+                )
+                if head is None:
                     if self._no_head(data, at, done):
                         size = max(at, done)
                         break
                     continue
                 self._head_since = (since if not at else 0) or self._context.unix_ns()
-                edited = self._read_head(data, at, done, match, out)
+                edited = self._read_head(data, at, end, done, head, out)
                 if edited < 0:
                     continue
                 done = edited
-                at = match.end()
+                at = end
             elif state == FIXED:
                 at = self._read_fixed(data, at, size)
             elif state == CHUNKED_BODY:
@@ -97,59 +100,45 @@ class RequestSide(Http1State):
 
     # ---- heads
 
-    def _read_head(self, data: bytes, at: int, done: int, match: re.Match[bytes], out: list[bytes]) -> int:
-        """A whole head stands at ``at``. Puts what is to be forwarded of it into ``out``, but for its final CRLF.
+    def _read_head(self, data: bytes, at: int, end: int, done: int, head: RequestHead, out: list[bytes]) -> int:
+        """The head ``data[at:end]`` is there. Puts what is to be forwarded of it into ``out``, but for its final CRLF.
 
         The position up to which ``data`` is then done with; -1 if the head was refused.
         """
         context = self._context
-        method, target, minor, fields = match.groups()
-        end = match.end()
-        lower = fields.lower()
-        http10 = minor == b"0"
-        length = framing.body_length(lower, http10)
-        authority = b""
-        repeated_host = False
-        host_at = lower.find(b"\r\nhost:")
-        if host_at >= 0:
-            host_end = lower.find(b"\r\n", host_at + 7)
-            authority = fields[host_at + 7 : host_end].strip(b" \t")
-            repeated_host = lower.find(b"\r\nhost:", host_end) >= 0
-        fault = ""
+        fault = head.fault
         if self.server_said:
             fault = "server_first"
         elif end - at > context.max_head_size:
             fault = "head_too_long"
-        elif length == AMBIGUOUS or (method == b"CONNECT" and length != ABSENT):
-            fault = "ambiguous_framing"
-        elif repeated_host:
-            fault = "repeated_host"
         elif len(self._open) >= MAX_OPEN:
-            fault = "too_many_open"
-        elif context.strict:
-            fault = framing.strict_request_fault(method, target, match[0], host_at >= 0, authority, http10)
+            fault = fault or "too_many_open"
         if fault:
             self._refuse_head(fault)
             return -1
         self._spoke_http = True
-        decision = context.policy.request(context.direction, method, target, authority, lower)
+        decision = head.decision
         capture = decision.capture
-        context.counters["requests:" + decision.reason] += 1
+        context.counters[head.counter] += 1
         exchange = OpenExchange(
             context,
             self._endpoints,
             self._head_since,
-            method,
-            target,
-            authority,
-            VERSIONS[minor],
+            head.method,
+            head.target,
+            head.authority,
+            head.version,
             capture,
             decision.rule,
         )
+        fields = head.fields
         if decision.inject:
-            plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
+            random_bits = context.random_bits(RANDOM_BITS)
+            injector = context.injector
+            plan = injector.fresh_plan(random_bits) if head.plain else injector.plan(head.lower, fields, random_bits)
+            exchange.plan = plan
             if plan.remove:
-                fields = self._replace(plan, data, match.start(4), done, out, fields, lower)
+                fields = self._replace(plan, data, at + head.fields_at, done, out, fields, head.lower)
             else:
                 out += (data[done : end - 2], plan.lines)
                 fields += plan.lines
@@ -159,12 +148,12 @@ class RequestSide(Http1State):
         if self._open:
             self._wait(exchange, len(fields))
         self._open.append(exchange)
-        may_tunnel = method == b"CONNECT" or lower.find(b"\r\nupgrade:") >= 0
-        if may_tunnel:
+        length = head.length
+        if head.may_tunnel:
             exchange.may_tunnel = True
-        if length <= 0 and length != CHUNKED:
+        if not length:
             exchange.request_ended = True
-            if may_tunnel:
+            if head.may_tunnel:
                 self._client_state = BEHIND_UPGRADE
         else:
             self._request = exchange

@@ -4,12 +4,11 @@ Response bytes are forwarded as they come, incomplete heads too. One exception: 
 ``traceparent``, or of any response during a drain, is not forwarded alone, for a field is added before it.
 """
 
-import re
-
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.taps import http1_framing as framing
 from sp_proxy.taps.context import Signal
-from sp_proxy.taps.http1_framing import ABSENT, AMBIGUOUS, CHUNKED, RESPONSE_HEAD, ChunkError, ChunkReader
+from sp_proxy.taps.http1_framing import ABSENT, AMBIGUOUS, CHUNKED, ChunkError, ChunkReader
+from sp_proxy.taps.http1_heads import ResponseHead
 from sp_proxy.taps.http1_state import (
     BEHIND_UPGRADE,
     CHUNKED_BODY,
@@ -25,7 +24,6 @@ from sp_proxy.taps.open_exchange import OpenExchange
 
 _MAX_SERVER_SAID = 4096
 """SETTINGS and WINDOW_UPDATE of a server that does not wait are below 100 bytes."""
-_NO_CONTENT = frozenset((b"204", b"304"))
 
 
 class ResponseSide(Http1State):
@@ -58,16 +56,17 @@ class ResponseSide(Http1State):
                     else:
                         self._response_fault("server_first", done > at)
                     continue
-                match = RESPONSE_HEAD(data, at)
-                if match is None:
+                end = data.find(b"\r\n\r\n", at) + 4
+                head = self._context.heads.response(data[at:end]) if end > 3 else None
+                if head is None:
                     if self._no_response_head(data, at, done, now):
                         size -= len(self._response_head) - self._response_passed
                         break
                     continue
-                added = self._read_response_head(match, since or now, done > at)
+                added = self._read_response_head(head, end - at, since or now, done > at)
                 if self._server_state == REFUSED:
                     continue
-                at = match.end()
+                at = end
                 since = 0
                 if added and done <= at - 2:
                     out += (data[done : at - 2], added)
@@ -157,36 +156,30 @@ class ResponseSide(Http1State):
             return "malformed_response_head"
         return ""
 
-    def _read_response_head(self, match: re.Match[bytes], since: int, begun: bool) -> bytes:
-        """Take note of a whole head; what to add before its final CRLF."""
+    def _read_response_head(self, head: ResponseHead, size: int, since: int, begun: bool) -> bytes:
+        """Take note of a whole head of so many bytes; what to add before its final CRLF."""
         context = self._context
-        if match.end() - match.start() > context.max_head_size:
-            self._response_fault("response_head_too_long", begun)
+        if size > context.max_head_size or head.fault:
+            self._response_fault(head.fault or "response_head_too_long", begun)
             return b""
-        if context.strict and (fault := framing.strict_response_fault(match[0])):
-            self._response_fault(fault, begun)
-            return b""
-        minor, digits, fields = match.groups()
         exchange = self._open[0]
-        tunnel = digits == b"101" or (exchange.method == b"CONNECT" and digits[:1] == b"2")
+        tunnel = head.status == 101 or (exchange.method == b"CONNECT" and 200 <= head.status < 300)
         if tunnel:
             if not exchange.may_tunnel:
                 self._response_fault("unasked_upgrade", begun)
                 return b""
-        elif digits[:1] == b"1":
+        elif head.interim:
             return b""  # RFC 9110 section 15.2: an interim response, any number of them
-        lower = fields.lower()
-        if tunnel or digits in _NO_CONTENT or exchange.method == b"HEAD":
+        length = head.length
+        if tunnel or head.no_content or exchange.method == b"HEAD":
             length = 0  # RFC 9112 section 6.3
-        else:
-            length = framing.body_length(lower, minor == b"0")
-            if length == AMBIGUOUS:
-                self._response_fault("ambiguous_response_framing", begun)
-                return b""
-        exchange.begin_response(since, int(digits), fields[2:], lower)
+        elif length == AMBIGUOUS:
+            self._response_fault("ambiguous_response_framing", begun)
+            return b""
+        exchange.begin_response(since, head.status, head.fields, head.skipped)
         plan = exchange.plan
         added = b""
-        if plan is not None and lower.find(b"\r\ntraceparent:") >= 0:
+        if head.traced and plan is not None:
             added = b"traceparent: 00-%b-%016x-01\r\n" % (plan.trace_id, context.random_bits(64) or 1)
         if tunnel:
             self._tunnel(exchange)

@@ -21,7 +21,6 @@ BEHIND_UPGRADE: Final = 4
 RAW: Final = 5
 REFUSED: Final = 6
 
-VERSIONS: Final = {b"0": "1.0", b"1": "1.1"}
 BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 BAD_GATEWAY: Final = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 

@@ -504,7 +504,7 @@ class Http2Tap:
             return None  # section 8.1: an interim response
         stream.answered = True
         lower = b"\r\n" + fields.lower()
-        exchange.begin_response(self._context.unix_ns(), int(status), fields, lower)
+        exchange.begin_response(self._context.unix_ns(), int(status), fields, self._context.policy.response(lower))
         if exchange.may_tunnel and status[:1] == b"2":
             # section 8.5 and RFC 8441: a tunnel; what passes in it is not content
             self._context.counters["tunnels:connect"] += 1

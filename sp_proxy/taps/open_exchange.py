@@ -70,16 +70,16 @@ class OpenExchange(Struct, gc=False):
         """Whether more of the response body would be kept."""
         return self.capture and self.response_size < self.context.max_body_size
 
-    def begin_response(self, first_byte_ns: int, status: int, fields: bytes, lower: bytes) -> None:
-        """The head of the final response is there. ``lower``: its lower-cased fields with a leading CRLF."""
+    def begin_response(self, first_byte_ns: int, status: int, fields: bytes, skipped: str) -> None:
+        """The head of the final response is there. ``skipped``: why it is not to be captured (``Policy.response``)."""
         self.status = status
         self.ttfb_ns = max(0, first_byte_ns - self.start_ns)
         if self.capture:
-            self.response_fields = fields
-            reason = self.context.policy.response(lower)
-            if reason:
+            if skipped:
                 self.give_up()
-                self.context.counters["responses_skipped:" + reason] += 1
+                self.context.counters["responses_skipped:" + skipped] += 1
+            else:
+                self.response_fields = fields
 
     def give_up(self) -> None:
         """It will not be captured after all: keep nothing of it."""

@@ -12,9 +12,6 @@ from sp_proxy.core.rules import PolicyConfig
 from sp_proxy.taps.open_exchange import OpenExchange
 from tests.taps.rig import ENDS, NOW, Wire
 
-IMAGE = b"\r\ncontent-type: image/png\r\n"
-TEXT = b"\r\ncontent-type: text/plain\r\n"
-
 
 def opened(wire: Wire, *, capture: bool = True) -> OpenExchange:
     exchange = OpenExchange(wire.context, ENDS, NOW, b"GET", b"/a", b"host", "1.1", capture, "server[0]")
@@ -30,7 +27,7 @@ def test_a_record_has_every_field_in_its_place():
     exchange.tee_request(b"xxbodyxx", 2, 6)
     exchange.request_trailers = b"a: b\r\n"
     exchange.scheme = "https"
-    exchange.begin_response(NOW + 5, 201, b"content-type: text/plain\r\n", TEXT)
+    exchange.begin_response(NOW + 5, 201, b"content-type: text/plain\r\n", "")
     exchange.tee_response(b"answer", 0, 6)
     exchange.response_trailers = b"c: d\r\n"
     exchange.end_ns = NOW + 9
@@ -94,7 +91,7 @@ def test_what_is_not_captured_keeps_nothing():
     wire = Wire()
     exchange = opened(wire, capture=False)
     exchange.tee_request(b"body", 0, 4)
-    exchange.begin_response(NOW, 200, b"a: b\r\n", TEXT)
+    exchange.begin_response(NOW, 200, b"a: b\r\n", "")
     exchange.tee_response(b"body", 0, 4)
     exchange.finish("")
     assert (exchange.request_body, exchange.response_body, exchange.response_fields, wire.records) == (
@@ -110,7 +107,7 @@ def test_what_the_response_forbids_is_given_up_with_all_that_was_kept():
     wire = Wire(policy=PolicyConfig())
     exchange = opened(wire)
     exchange.tee_request(b"body", 0, 4)
-    exchange.begin_response(NOW, 200, IMAGE[2:], IMAGE)
+    exchange.begin_response(NOW, 200, b"content-type: image/png\r\n", "static")
     exchange.tee_response(b"body", 0, 4)
     exchange.finish("")
     assert (exchange.request_body, exchange.response_body, exchange.response_fields, wire.records) == (
@@ -150,7 +147,7 @@ def test_a_body_in_one_piece_is_not_copied():
 def admitted(wire: Wire, config: AdmissionConfig) -> OpenExchange:
     wire.context = replace(wire.context, admission=Admission(config))
     exchange = opened(wire)
-    exchange.begin_response(NOW + 5, 200, b"content-type: text/plain\r\n", TEXT)
+    exchange.begin_response(NOW + 5, 200, b"content-type: text/plain\r\n", "")
     exchange.tee_response(b"answer", 0, 6)
     return exchange
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sp_proxy.taps import hpack, http1_framing, http1_requests, http1_responses, http1_state, http2
+from sp_proxy.taps import hpack, http1_framing, http1_heads, http1_requests, http1_responses, http1_state, http2
 from sp_proxy.taps.http1_state import MAX_OPEN, MAX_OPEN_BYTES
 from tests.taps.rig import Wire
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol-decisions.md").read_text("utf-8")
-HTTP1 = "".join(map(inspect.getsource, (http1_framing, http1_requests, http1_responses, http1_state)))
+HTTP1 = "".join(map(inspect.getsource, (http1_framing, http1_heads, http1_requests, http1_responses, http1_state)))
 HTTP2 = "".join(map(inspect.getsource, (http2, hpack)))
 STRICT_ONLY = {"control_character", "invalid_target", "missing_host", "invalid_host"}
 
