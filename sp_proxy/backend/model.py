@@ -62,6 +62,8 @@ class StoredSpan(Struct, frozen=True):
     request_body: bytes | None = None
     """As the attribute has it (UTF-8 text, or base64)."""
     response_body: bytes | None = None
+    partial: bool = False
+    """An exchange that was still going on: it stands in the place of the one which is to come, under the same ids."""
 
 
 class Batch(Struct, frozen=True):
@@ -94,6 +96,8 @@ class ExchangeSummary(Struct, frozen=True, kw_only=True):
     request_size: int
     response_size: int
     error: str
+    partial: bool = False
+    """It was still going on; when it ends, the whole of it takes this one's place."""
 
 
 class Appended(Struct, frozen=True):

@@ -23,6 +23,8 @@ MAX_INDEXED = 2048
 """Characters of a text kept for lists and filters, so that a page of hostile exchanges stays a page."""
 REQUEST_BODY = "http.request.body"
 RESPONSE_BODY = "http.response.body"
+EXTRACT = "extract"
+PARTIAL = "partial"
 _DIRECTIONS: dict[object, Direction] = {"inbound": "inbound", "outbound": "outbound"}
 
 
@@ -91,17 +93,22 @@ def stored(span: Span, scope: dict[str, Any], resource: int, service: str) -> St
             }
             for link in span.links
         ]
-    captured = values.get("sp.span.type") == "extract"
+    span_id, parent_span_id = span.span_id, span.parent_span_id
+    kind_of_span = values.get("sp.span.type")
+    # The record of an exchange that goes on is a child of the one to come: here it takes that one's place for a while.
+    partial = kind_of_span == PARTIAL and any(parent_span_id)
+    if partial:
+        span_id, parent_span_id = parent_span_id, _span_id(values.get("sp.partial.parent_span_id"))
     exchange = request_body = response_body = None
-    if captured:
+    if partial or kind_of_span == EXTRACT:
         request_body = _body(values.pop(REQUEST_BODY, None))
         response_body = _body(values.pop(RESPONSE_BODY, None))
         exchange = exchange_fields(span, values, service, len(request_body or b""), len(response_body or b""))
     details["attributes"] = values
     return StoredSpan(
         trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_span_id=span.parent_span_id if any(span.parent_span_id) else b"",
+        span_id=span_id,
+        parent_span_id=parent_span_id if any(parent_span_id) else b"",
         name=span.name[:MAX_INDEXED],
         kind=span.kind,
         start_unix_ns=span.start_time_unix_nano,
@@ -113,6 +120,7 @@ def stored(span: Span, scope: dict[str, Any], resource: int, service: str) -> St
         exchange=exchange,
         request_body=request_body,
         response_body=response_body,
+        partial=partial,
     )
 
 
@@ -169,6 +177,15 @@ def text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else str(value)
+
+
+def _span_id(value: Any) -> bytes:
+    """An id as an attribute has it; empty when it is none."""
+    try:
+        found = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        return b""
+    return found if len(found) == 8 else b""
 
 
 def _first(values: Mapping[str, Any], *names: str) -> str:

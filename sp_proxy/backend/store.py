@@ -27,7 +27,9 @@ class Store(Protocol):
     """Spans by (trace id, span id), exchanges among them, sessions over those."""
 
     async def append(self, batch: Batch) -> Appended:
-        """Keep a batch; returns when it is durable. Spans stored before (same trace and span id) are ignored."""
+        """Keep a batch; returns when it is durable. Spans stored before (same trace and span id) are ignored, but for a
+        partial one, whose place the whole one takes.
+        """
 
     async def exchanges(self, wanted: ExchangeFilter, *, before: str, limit: int) -> ExchangePage:
         """Exchanges by start time, newest first, after the cursor. Raises BadCursorError."""

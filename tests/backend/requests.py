@@ -96,6 +96,14 @@ def exchange_span(
     return made
 
 
+def partial_span(*, span: bytes, parent: bytes = b"", **values: Any) -> Span:
+    """The same of an exchange that goes on: ``span`` and ``parent`` are the ids of the whole one to come."""
+    more = {"sp.span.type": "partial", "sp.partial": True, **values.pop("more", {})}
+    if parent:
+        more["sp.partial.parent_span_id"] = parent.hex()
+    return exchange_span(parent=span, more=more, **values)
+
+
 def request_of(*spans: Span, service: str = "orders") -> ExportTraceServiceRequest:
     """One request with one resource."""
     request = ExportTraceServiceRequest()

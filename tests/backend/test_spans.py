@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sp_proxy.backend.otlp import Encoding, decode_traces
 from sp_proxy.backend.spans import MAX_INDEXED, attributes, plain, read_request, text, unstorable
-from tests.backend.requests import START, attribute, exchange_span, request_of, sdk_span
+from tests.backend.requests import START, attribute, exchange_span, partial_span, request_of, sdk_span
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "exchanges.json").read_text())
 
@@ -50,6 +50,28 @@ def test_the_span_of_an_sdk_is_no_exchange_and_keeps_what_looks_like_a_body():
     assert stored.service == "orders"
     assert stored.request_body is None
     assert stored.details["attributes"] == {"db.system": "postgresql", "http.request.body": "kept"}
+
+
+@pytest.mark.parametrize("parent", [b"", b"p" * 8])
+def test_an_exchange_that_goes_on_stands_in_the_place_of_the_one_to_come(parent):
+    stored = read_one(partial_span(trace=b"t" * 16, span=b"s" * 8, parent=parent, response_body="first"))
+    assert stored.partial
+    assert (stored.trace_id, stored.span_id, stored.parent_span_id) == (b"t" * 16, b"s" * 8, parent)
+    assert stored.exchange is not None
+    assert stored.response_body == b"first"
+    assert not read_one(exchange_span()).partial
+
+
+@pytest.mark.parametrize("parent", ["", "zz", "00", "70" * 9, 7, "00" * 8])
+def test_a_parent_that_is_no_id_is_none(parent):
+    more = {"sp.partial.parent_span_id": parent}
+    assert read_one(partial_span(span=b"s" * 8, more=more)).parent_span_id == b""
+
+
+@pytest.mark.parametrize("span", [b"", bytes(8)])
+def test_a_partial_one_without_the_id_of_the_whole_is_a_span_like_others(span):
+    stored = read_one(partial_span(span=span))
+    assert (stored.partial, stored.exchange) == (False, None)
 
 
 def test_events_links_and_state_are_kept():

@@ -21,7 +21,8 @@ from sp_proxy.backend.sqlite.packing import unpack, unpack_json
 from sp_proxy.backend.sqlite.write import used_bytes
 from sp_proxy.backend.store import BadCursorError
 
-_SPAN = "s.trace_id, s.span_id, s.parent_span_id, s.start_unix_ns, s.duration_ns, s.failed"
+_SPAN = "s.trace_id, s.span_id, s.parent_span_id, s.start_unix_ns, s.duration_ns, s.failed, s.partial"
+_SPAN_COLUMNS = 7
 _EXCHANGE = (
     "e.session_id, e.service, e.direction, e.method, e.scheme, e.host, e.path, e.status,"
     " e.request_size, e.response_size, e.error"
@@ -95,7 +96,7 @@ def span(connection: sqlite3.Connection, span_id: bytes, trace_id: bytes | None)
     if row is None:
         return None
     found = connection.execute(f"SELECT {_EXCHANGE} FROM exchanges e WHERE e.id = ?", (row[0],)).fetchone()  # noqa: S608
-    name, kind, service, tenant, received, resource, details, request, response = row[7:]
+    name, kind, service, tenant, received, resource, details, request, response = row[1 + _SPAN_COLUMNS :]
     return SpanRecord(
         trace_id=row[1].hex(),
         span_id=row[2].hex(),
@@ -110,7 +111,7 @@ def span(connection: sqlite3.Connection, span_id: bytes, trace_id: bytes | None)
         received_unix_ns=received,
         resource=unpack_json(resource),
         details=unpack_json(details),
-        exchange=_summary(row[1:7] + found) if found else None,
+        exchange=_summary(row[1 : 1 + _SPAN_COLUMNS] + found) if found else None,
         request_body=None if request is None else unpack(request),
         response_body=None if response is None else unpack(response),
     )
@@ -131,10 +132,10 @@ def trace(connection: sqlite3.Connection, trace_id: bytes, limit: int) -> list[T
             start_unix_ns=row[3],
             duration_ns=row[4],
             failed=bool(row[5]),
-            name=row[6],
-            kind=kind_name(row[7]),
-            service=row[8],
-            exchange=_summary(row[:6] + row[9:]) if row[9] is not None else None,
+            name=row[7],
+            kind=kind_name(row[8]),
+            service=row[9],
+            exchange=_summary(row[:_SPAN_COLUMNS] + row[10:]) if row[10] is not None else None,
         )
         for row in rows
     ]
@@ -190,7 +191,7 @@ def stats(connection: sqlite3.Connection, databases_set_aside: int) -> StoreStat
 
 
 def _summary(row: tuple[Any, ...]) -> ExchangeSummary:
-    assert len(row) == 6 + _EXCHANGE_COLUMNS
+    assert len(row) == _SPAN_COLUMNS + _EXCHANGE_COLUMNS
     return ExchangeSummary(
         trace_id=row[0].hex(),
         span_id=row[1].hex(),
@@ -198,17 +199,18 @@ def _summary(row: tuple[Any, ...]) -> ExchangeSummary:
         start_unix_ns=row[3],
         duration_ns=row[4],
         failed=bool(row[5]),
-        session_id=row[6],
-        service=row[7],
-        direction=row[8],
-        method=row[9],
-        scheme=row[10],
-        host=row[11],
-        path=row[12],
-        status=row[13],
-        request_size=row[14],
-        response_size=row[15],
-        error=row[16],
+        partial=bool(row[6]),
+        session_id=row[7],
+        service=row[8],
+        direction=row[9],
+        method=row[10],
+        scheme=row[11],
+        host=row[12],
+        path=row[13],
+        status=row[14],
+        request_size=row[15],
+        response_size=row[16],
+        error=row[17],
     )
 
 

@@ -88,7 +88,11 @@ INSERT INTO totals VALUES
     ('spans', 0), ('exchanges', 0), ('sessions', 0), ('appended', 0), ('duplicates', 0), ('expired', 0);
 """
 
-MIGRATIONS = (_FIRST,)
+_PARTIAL = """
+ALTER TABLE spans ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS = (_FIRST, _PARTIAL)
 """The entry at index N takes a file from version N to N + 1 (``PRAGMA user_version``)."""
 
 

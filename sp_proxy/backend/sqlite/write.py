@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sp_proxy.backend.model import Appended, ExchangeSummary
+from sp_proxy.backend.model import Appended, ExchangeSummary, StoredSpan
 from sp_proxy.backend.sqlite.packing import PackedBatch, PackedSpan
 
 CHUNK = 2000
@@ -53,7 +53,9 @@ def _insert_batch(connection: sqlite3.Connection, batch: PackedBatch) -> Appende
         if span_id:
             stored, last_id = stored + 1, span_id
             if packed.span.exchange is not None:
-                exchanges.append(summary_of(packed))
+                exchange = summary_of(packed)
+                exchanges.append(exchange)
+                _count_session(connection, exchange)
     if stored:
         connection.execute("UPDATE batches SET last_span = ? WHERE id = ?", (last_id, batch_id))
     else:
@@ -62,18 +64,17 @@ def _insert_batch(connection: sqlite3.Connection, batch: PackedBatch) -> Appende
         "UPDATE resources SET last_span = max(last_span, ?) WHERE id = ?",
         [(last_id, resource_id) for resource_id in set(resource_ids)],
     )
-    _count_sessions(connection, exchanges)
     duplicates = len(batch.spans) - stored
     _add_totals(connection, spans=stored, exchanges=len(exchanges), appended=stored, duplicates=duplicates)
     return Appended(stored=stored, duplicates=duplicates, exchanges=exchanges)
 
 
 def _insert_span(connection: sqlite3.Connection, packed: PackedSpan, batch_id: int, resource_id: int) -> int:
-    """The number of the new row; 0 for a span that is there already."""
+    """The number of the new row; 0 for a span that is there already, unless that is a partial one: it makes room."""
     span = packed.span
     inserted = connection.execute(
         "INSERT INTO spans (trace_id, span_id, parent_span_id, batch_id, resource_id, service, name, kind,"
-        " start_unix_ns, duration_ns, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        " start_unix_ns, duration_ns, failed, partial) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             span.trace_id,
             span.span_id,
@@ -86,10 +87,13 @@ def _insert_span(connection: sqlite3.Connection, packed: PackedSpan, batch_id: i
             span.start_unix_ns,
             span.duration_ns,
             span.failed,
+            span.partial,
         ),
     )
     if inserted.rowcount == 0:
-        return 0
+        if span.partial or not _remove_partial(connection, span):
+            return 0
+        return _insert_span(connection, packed, batch_id, resource_id)
     row_id = inserted.lastrowid
     assert row_id is not None
     connection.execute("INSERT INTO details (id, data) VALUES (?, ?)", (row_id, packed.details))
@@ -144,28 +148,38 @@ def summary_of(packed: PackedSpan) -> ExchangeSummary:
         request_size=exchange.request_size,
         response_size=exchange.response_size,
         error=exchange.error,
+        partial=span.partial,
     )
 
 
-def _count_sessions(connection: sqlite3.Connection, exchanges: Sequence[ExchangeSummary]) -> None:
-    new = 0
-    for exchange in exchanges:
-        if not exchange.session_id:
-            continue
-        new += connection.execute(
-            "INSERT INTO sessions VALUES (?, ?, ?, 0, 0) ON CONFLICT DO NOTHING",
-            (exchange.session_id, exchange.start_unix_ns, exchange.start_unix_ns),
-        ).rowcount
-        connection.execute(
-            "UPDATE sessions SET exchanges = exchanges + 1, errors = errors + ?,"
-            " first_seen_unix_ns = min(first_seen_unix_ns, ?), last_seen_unix_ns = max(last_seen_unix_ns, ?)"
-            " WHERE session_id = ?",
-            (exchange.failed, exchange.start_unix_ns, exchange.start_unix_ns, exchange.session_id),
-        )
-        connection.execute(
-            "INSERT INTO session_services VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET exchanges = exchanges + 1",
-            (exchange.session_id, exchange.service),
-        )
+def _remove_partial(connection: sqlite3.Connection, span: StoredSpan) -> bool:
+    """Take away the partial exchange in whose place this span comes; whether there was one."""
+    row = connection.execute(
+        "SELECT id FROM spans WHERE span_id = ? AND trace_id = ? AND partial", (span.span_id, span.trace_id)
+    ).fetchone()
+    if row is None:
+        return False
+    _remove(connection, row[0], row[0])
+    return True
+
+
+def _count_session(connection: sqlite3.Connection, exchange: ExchangeSummary) -> None:
+    if not exchange.session_id:
+        return
+    new = connection.execute(
+        "INSERT INTO sessions VALUES (?, ?, ?, 0, 0) ON CONFLICT DO NOTHING",
+        (exchange.session_id, exchange.start_unix_ns, exchange.start_unix_ns),
+    ).rowcount
+    connection.execute(
+        "UPDATE sessions SET exchanges = exchanges + 1, errors = errors + ?,"
+        " first_seen_unix_ns = min(first_seen_unix_ns, ?), last_seen_unix_ns = max(last_seen_unix_ns, ?)"
+        " WHERE session_id = ?",
+        (exchange.failed, exchange.start_unix_ns, exchange.start_unix_ns, exchange.session_id),
+    )
+    connection.execute(
+        "INSERT INTO session_services VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET exchanges = exchanges + 1",
+        (exchange.session_id, exchange.service),
+    )
     _add_totals(connection, sessions=new)
 
 
@@ -212,15 +226,23 @@ def remove_oldest(connection: sqlite3.Connection, *, until: int, chunk: int = CH
         ).fetchone()
         if end is None:
             return 0
-        _uncount_sessions(connection, end)
-        exchanges = connection.execute("DELETE FROM exchanges WHERE id <= ?", (end,)).rowcount
-        connection.execute("DELETE FROM details WHERE id <= ?", (end,))
-        connection.execute("DELETE FROM bodies WHERE id <= ?", (end,))
-        spans = connection.execute("DELETE FROM spans WHERE id <= ?", (end,)).rowcount
+        spans = _remove(connection, 0, end)
         connection.execute("DELETE FROM batches WHERE last_span <= ?", (end,))
         connection.execute("DELETE FROM resources WHERE last_span <= ?", (end,))
-        _add_totals(connection, spans=-spans, exchanges=-exchanges, expired=spans)
+        _add_totals(connection, expired=spans)
         return spans
+
+
+def _remove(connection: sqlite3.Connection, first: int, last: int) -> int:
+    """Remove the spans with these numbers from every table and every count. Returns how many there were."""
+    numbers = (first, last)
+    _uncount_sessions(connection, first, last)
+    exchanges = connection.execute("DELETE FROM exchanges WHERE id BETWEEN ? AND ?", numbers).rowcount
+    connection.execute("DELETE FROM details WHERE id BETWEEN ? AND ?", numbers)
+    connection.execute("DELETE FROM bodies WHERE id BETWEEN ? AND ?", numbers)
+    spans = connection.execute("DELETE FROM spans WHERE id BETWEEN ? AND ?", numbers).rowcount
+    _add_totals(connection, spans=-spans, exchanges=-exchanges)
+    return spans
 
 
 def give_back(connection: sqlite3.Connection, pages: int = 1000) -> None:
@@ -228,18 +250,18 @@ def give_back(connection: sqlite3.Connection, pages: int = 1000) -> None:
     connection.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
 
 
-def _uncount_sessions(connection: sqlite3.Connection, end: int) -> None:
+def _uncount_sessions(connection: sqlite3.Connection, first: int, last: int) -> None:
     gone = connection.execute(
         "SELECT session_id, count(*), sum(failed) FROM exchanges JOIN spans USING (id)"
-        " WHERE exchanges.id <= ? AND session_id <> '' GROUP BY session_id",
-        (end,),
+        " WHERE exchanges.id BETWEEN ? AND ? AND session_id <> '' GROUP BY session_id",
+        (first, last),
     ).fetchall()
     connection.executemany(
         "UPDATE session_services SET exchanges = exchanges - ? WHERE session_id = ? AND service = ?",
         connection.execute(
-            "SELECT count(*), session_id, service FROM exchanges WHERE id <= ? AND session_id <> ''"
+            "SELECT count(*), session_id, service FROM exchanges WHERE id BETWEEN ? AND ? AND session_id <> ''"
             " GROUP BY session_id, service",
-            (end,),
+            (first, last),
         ).fetchall(),
     )
     removed = 0
@@ -254,8 +276,8 @@ def _uncount_sessions(connection: sqlite3.Connection, end: int) -> None:
         ).rowcount
         connection.execute(
             "UPDATE sessions SET (first_seen_unix_ns, last_seen_unix_ns) ="
-            " (SELECT min(start_unix_ns), max(start_unix_ns) FROM exchanges WHERE session_id = :session AND id > :end)"
-            " WHERE session_id = :session",
-            {"session": session_id, "end": end},
+            " (SELECT min(start_unix_ns), max(start_unix_ns) FROM exchanges WHERE session_id = :session"
+            " AND id NOT BETWEEN :first AND :last) WHERE session_id = :session",
+            {"session": session_id, "first": first, "last": last},
         )
     _add_totals(connection, sessions=-removed)

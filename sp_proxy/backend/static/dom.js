@@ -33,6 +33,8 @@ export function duration(ns) {
   return `${(ns / 1e9).toFixed(2)} s`;
 }
 
+export const took = (exchange) => (exchange.partial ? `> ${duration(exchange.duration_ns)}` : duration(exchange.duration_ns));
+
 export function size(bytes) {
   if (bytes < 1024) return `${bytes} B`;
   if (bytes < 1 << 20) return `${(bytes / 1024).toFixed(1)} KiB`;
@@ -50,7 +52,7 @@ export function statusClass(exchange) {
 }
 
 export function statusPill(exchange) {
-  const text = exchange.status ? String(exchange.status) : exchange.error || "none";
+  const text = exchange.status ? String(exchange.status) : exchange.error || (exchange.partial ? "open" : "none");
   return el("span", { class: `pill ${statusClass(exchange)}`, title: exchange.error || null }, text);
 }
 
@@ -78,7 +80,7 @@ export function problem(error) {
 export function exchangeRow(exchange) {
   return el(
     "a",
-    { class: `row${exchange.failed ? " failed" : ""}`, href: exchangeLink(exchange), role: "row" },
+    { class: `row${exchange.failed ? " failed" : ""}${exchange.partial ? " partial" : ""}`, href: exchangeLink(exchange), role: "row" },
     el("span", { class: "c-time", role: "cell" }, time(exchange.start_unix_ns)),
     el("span", { class: "c-status", role: "cell" }, statusPill(exchange)),
     el("span", { class: "c-method", role: "cell" }, exchange.method),
@@ -89,7 +91,7 @@ export function exchangeRow(exchange) {
       el("span", { class: "path" }, exchange.path),
     ),
     el("span", { class: "c-service", role: "cell", title: exchange.service }, arrow(exchange), exchange.service),
-    el("span", { class: "c-duration", role: "cell" }, duration(exchange.duration_ns)),
+    el("span", { class: "c-duration", role: "cell", title: exchange.partial ? "still going on" : null }, took(exchange)),
     el("span", { class: "c-size", role: "cell" }, size(exchange.response_size)),
   );
 }

@@ -1,6 +1,6 @@
 // One exchange in full: request and response side by side.
 
-import { arrow, dateTime, duration, el, get, problem, sessionLink, size, statusPill, traceLink } from "./dom.js";
+import { arrow, dateTime, duration, el, get, problem, sessionLink, size, statusPill, took, traceLink } from "./dom.js";
 
 const HIGHLIGHTED = 200_000;
 
@@ -20,6 +20,7 @@ function page(data) {
       { class: "title" },
       el("h1", {}, statusPill(data), el("span", { class: "method" }, data.method), el("span", { class: "target" }, `${data.host}${data.path}`)),
       facts(data),
+      data.partial ? el("p", { class: "notice" }, `This exchange is still going on: below is what was known of it after ${duration(data.duration_ns)}. When it has ended, the whole of it is shown here.`) : null,
       data.error ? el("p", { class: "problem" }, `This exchange did not end as it should: ${data.error}`) : null,
       data.truncated ? el("p", { class: "notice" }, "A body was longer than the capture limit: its beginning is shown, with its true size.") : null,
       timing(data),
@@ -47,7 +48,7 @@ function facts(data) {
   const pairs = [
     ["", el("span", {}, arrow(data), ` ${data.direction} · ${data.service || "unnamed service"}`)],
     ["started", dateTime(data.start_unix_ns)],
-    ["took", duration(data.duration_ns)],
+    ["took", took(data)],
     ["protocol", [data.scheme, data.attributes["network.protocol.version"]].filter(Boolean).join(" ")],
     ["client", peer(data.attributes["client.address"], data.attributes["client.port"])],
     ["server", peer(data.attributes["server.address"], data.attributes["server.port"])],
@@ -76,7 +77,7 @@ function timing(data) {
     "div",
     { class: "timing" },
     el("div", { class: "track" }, waiting, reading),
-    el("p", {}, el("span", { class: "key wait" }), `first byte after ${duration(wait * 1e6)}`, el("span", { class: "key read" }), `complete after ${duration(data.duration_ns)}`),
+    el("p", {}, el("span", { class: "key wait" }), `first byte after ${duration(wait * 1e6)}`, el("span", { class: "key read" }), data.partial ? `recorded after ${duration(data.duration_ns)}` : `complete after ${duration(data.duration_ns)}`),
   );
 }
 

@@ -14,7 +14,7 @@ export function live(view, parameters, connection) {
   const pause = el("button", { class: "pause", "aria-pressed": "false", onclick: togglePause }, "Pause");
   const empty = el("p", { class: "empty", hidden: true }, "Nothing captured yet that matches. New exchanges appear here by themselves.");
   const abort = new AbortController();
-  const known = new Set();
+  const known = new Map();
   let exchanges = [];
   let waiting = [];
   let lost = 0;
@@ -54,7 +54,7 @@ export function live(view, parameters, connection) {
     try {
       const page = await get("/api/exchanges", { ...filters, limit: 200 }, abort.signal);
       next = page.next;
-      page.exchanges.forEach((exchange) => known.add(identity(exchange)));
+      page.exchanges.forEach((exchange) => known.set(identity(exchange), exchange));
       exchanges = page.exchanges;
       rows.replaceChildren(...exchanges.map(exchangeRow));
       loading = false;
@@ -78,7 +78,7 @@ export function live(view, parameters, connection) {
       const page = await get("/api/exchanges", { ...filters, before: next, limit: 200 }, abort.signal);
       next = page.next;
       const fresh = page.exchanges.filter((exchange) => !known.has(identity(exchange)));
-      fresh.forEach((exchange) => known.add(identity(exchange)));
+      fresh.forEach((exchange) => known.set(identity(exchange), exchange));
       exchanges.push(...fresh);
       rows.append(...fresh.map(exchangeRow));
       older.hidden = !next;
@@ -98,9 +98,13 @@ export function live(view, parameters, connection) {
   function render() {
     if (loading) return;
     if (!paused) {
-      const fresh = waiting.filter((exchange) => !known.has(identity(exchange)));
+      const fresh = waiting.filter((exchange) => known.get(identity(exchange))?.partial ?? true);
       waiting = [];
-      for (const exchange of fresh) insert(exchange);
+      for (const exchange of fresh) {
+        const partial = known.get(identity(exchange));
+        if (partial) remove(partial);
+        insert(exchange);
+      }
       while (exchanges.length > SHOWN && fresh.length) {
         known.delete(identity(exchanges.pop()));
         rows.lastElementChild.remove();
@@ -116,8 +120,14 @@ export function live(view, parameters, connection) {
     older.hidden = !next && !trimmed;
   }
 
+  function remove(exchange) {
+    const place = exchanges.indexOf(exchange);
+    exchanges.splice(place, 1);
+    rows.children[place].remove();
+  }
+
   function insert(exchange) {
-    known.add(identity(exchange));
+    known.set(identity(exchange), exchange);
     let place = 0;
     while (place < exchanges.length && exchanges[place].start_unix_ns > exchange.start_unix_ns) place += 1;
     exchanges.splice(place, 0, exchange);

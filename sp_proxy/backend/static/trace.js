@@ -1,6 +1,6 @@
 // The call tree of one trace, as a waterfall.
 
-import { arrow, count, dateTime, duration, el, exchangeLink, get, problem, statusPill } from "./dom.js";
+import { arrow, count, dateTime, duration, el, exchangeLink, get, problem, statusPill, took } from "./dom.js";
 
 export function trace(view, traceId) {
   const abort = new AbortController();
@@ -55,7 +55,7 @@ function row(span, depth, tree, colours) {
     el("span", { class: "w-name", title: exchange ? `${exchange.host}${exchange.path}` : span.name }, exchange ? `${exchange.method} ${exchange.path}` : span.name),
   );
   label.style.paddingLeft = `${Math.min(depth, 30) * 18}px`;
-  const cells = [label, el("span", { class: "w-track" }, bar), el("span", { class: "w-duration" }, duration(span.duration_ns))];
+  const cells = [label, el("span", { class: "w-track" }, bar), el("span", { class: "w-duration" }, exchange ? took(exchange) : duration(span.duration_ns))];
   return exchange
     ? el("a", { class: "w-row", role: "row", href: exchangeLink(exchange) }, cells)
     : el("div", { class: "w-row", role: "row" }, cells);

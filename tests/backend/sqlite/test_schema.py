@@ -33,6 +33,13 @@ def test_an_older_file_gets_the_missing_steps(connection):
     assert connection.execute("SELECT * FROM extra").fetchall() == [(1,)]
 
 
+def test_spans_of_a_first_version_are_whole(connection):
+    migrate(connection, MIGRATIONS[:1])
+    connection.execute("INSERT INTO spans VALUES (1, x'00', x'00', x'', 1, 1, '', '', 0, 0, 0, 0)")
+    migrate(connection)
+    assert connection.execute("SELECT partial FROM spans").fetchall() == [(0,)]
+
+
 def test_a_failed_step_leaves_the_version_before_it(connection):
     migrate(connection)
     with pytest.raises(sqlite3.OperationalError):
