@@ -1,7 +1,8 @@
 r"""The client's side of the HTTP/1.x tap: request heads, what is injected into them, and request bodies.
 
-Only bytes which may still become a request head are held, and only until ``timeout``. A head that is completed later is
-still injected: at its end, which has not been forwarded (the last CR of its empty line is never forwarded alone).
+Only bytes which may still become a request head are held, and only until ``timeout``; a beginning with no method that is
+in use (``hello``) not at all. A head that is completed later is still injected: at its end, which has not been forwarded
+(the last CR of its empty line is never forwarded alone).
 """
 
 import re
@@ -31,6 +32,9 @@ _CR = 13
 _NOT_OURS = frozenset(("tls", "not_http", "late_http2_preface", "server_first"))
 """Faults that say the connection does not speak HTTP/1: strict reading has nothing to say about it."""
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"))
+_HELD = _METHODS | {b"PRI"}
+_LONGEST_HELD = max(map(len, _HELD))
+_BEGINNINGS = frozenset(method[:size] for method in _HELD for size in range(1, len(method) + 1))
 _NOT_IN_A_TARGET = re.compile(rb"[\x00-\x20\x7f]").search
 _LOOKED_AT_WHOLLY = 256
 """A longer first line is looked at again only where a byte comes that ends its target: else a slow sender of a long one
@@ -71,7 +75,7 @@ class RequestSide(Http1State):
                 )
                 if head is None:
                     if self._no_head(data, at, done):
-                        size = max(at, done)
+                        size = at + self._head_passed
                         break
                     continue
                 self._head_since = (since if not at else 0) or self._context.unix_ns()
@@ -197,7 +201,10 @@ class RequestSide(Http1State):
         if data.find(b"\r\n\r\n", at) < 0:
             fault = self._incomplete_fault(0)
             if not fault:
-                self.signal = HOLDING
+                if self._worth_holding():
+                    self.signal = HOLDING
+                else:
+                    self._head_passed = len(head)
                 return True
         elif head.startswith(HTTP2_PREFACE_LINE) and self._fresh and not self._spoke_http:
             if not done:
@@ -225,10 +232,22 @@ class RequestSide(Http1State):
             rest = bytes(head[self._head_passed :])
             self._refuse_head(fault)
             return rest if self._client_state == RAW else b""
-        if self._head_passed:
+        if self._head_passed or not self._worth_holding():
+            self.signal = NONE
             return self._pass_head()
         self.signal = HOLDING
         return b""
+
+    def _worth_holding(self) -> bool:
+        """Whether the beginning of a first line is more likely a request's than what some other protocol says and then waits.
+
+        Read strictly, all is held that may become a head: of one that is refused, nothing should have passed.
+        """
+        head = self._head
+        if self._context.strict or b"\n" in head:
+            return True
+        word, blank, _ = bytes(head[: _LONGEST_HELD + 1]).partition(b" ")
+        return word in (_HELD if blank else _BEGINNINGS)
 
     def _incomplete_fault(self, searched: int) -> str:
         """Why the incomplete head in ``_head`` cannot become right any more; ``searched`` bytes have been looked at."""

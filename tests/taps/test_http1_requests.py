@@ -313,14 +313,43 @@ def test_a_cr_at_the_end_of_a_segment(lines):
     data = b"\r\n" * lines + head(b"Host: a")
     for place in range(2 * lines):
         wire = Wire().client(data[: place + 1])
-        assert wire.up == data[: place + 1 - (place + 1) % 2]
-        assert wire.http1.signal is (Signal.NONE if place % 2 else Signal.HOLDING)
-        wire.timeout()
         assert wire.up == data[: place + 1]
         wire.client(data[place + 1 :]).server(OK)
         assert without_injected(wire.up) == data
         assert len(wire.records) == 1
         assert wire.http1.signal is Signal.NONE
+
+
+def test_what_begins_with_no_usual_method_is_not_held():
+    """Protocols of words (``ruok``, ``PING``) must not wait for us; should it be a request after all, it is read as one."""
+    whole = head(b"Host: a", first=b"PURGE /x HTTP/1.1")
+    for place in range(1, len(b"PURGE /x HTTP/1.1\r\n")):
+        wire = Wire().client(whole[:place])
+        held = place < 3 or whole[place - 1 : place] == b"\n"
+        assert wire.up == (b"" if held else whole[:place]), place
+        assert wire.http1.signal is (Signal.HOLDING if held else Signal.NONE)
+        wire.client(whole[place:]).server(OK)
+        assert without_injected(wire.up) == whole
+        assert wire.records[0].method == b"PURGE"
+        assert not wire.reasons
+
+
+def test_it_is_held_no_longer_when_it_can_be_no_usual_method_any_more():
+    wire = Wire().client(b"P")
+    assert wire.http1.signal is Signal.HOLDING
+    wire.client(b"I")
+    assert (wire.up, wire.http1.signal) == (b"PI", Signal.NONE)
+    wire.client(b"NG").timeout().client(b"\r\n")
+    assert wire.up == b"PING\r\n"
+    assert wire.reasons == {"raw:not_http"}
+
+
+def test_read_strictly_the_beginning_of_any_head_is_held():
+    wire = Wire(strict=True).client(b"hel")
+    assert (wire.up, wire.http1.signal) == (b"", Signal.HOLDING)
+    wire.client(b"lo /x HTTP/1.1\r\nHost : a\r\n\r\n")
+    assert wire.up == b""
+    assert wire.reasons == {"rejected:malformed_head"}
 
 
 def test_a_cr_that_nothing_follows_is_not_kept():

@@ -97,7 +97,8 @@ def test_other_protocols_behind_a_request_are_malformed_requests(data, _reason):
 def test_non_http_goes_at_its_first_byte_and_an_undecided_letter_is_held():
     assert Wire().client(b"\x00").up == b"\x00"
     assert Wire().client(b"\x16").up == b"\x16"
-    assert Wire().client(b"S").up == b""
+    assert Wire().client(b"S").up == b"S"
+    assert Wire().client(b"G").up == b""
     assert Wire().client(b"S", b"SH-2.0-x\r\n").up == b"SSH-2.0-x\r\n"
 
 
