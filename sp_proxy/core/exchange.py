@@ -62,6 +62,26 @@ class WebSocketSummary(Struct, frozen=True, array_like=True):
     """The first ones, in the order in which they ended."""
 
 
+class MessageCounts(Struct, frozen=True, array_like=True, gc=False):
+    """Length-prefixed messages of a gRPC call, as far as they have passed."""
+
+    request: int
+    response: int
+
+
+class Partial(Struct, frozen=True, array_like=True, gc=False):
+    """Of an exchange that is recorded twice, as it went on for long: before its end, and when it has ended."""
+
+    span_id: bytes
+    """8 bytes: the id of the record that is made before the end. ``Exchange.span_id`` is the whole one's, in both."""
+    ongoing: bool = False
+    """This is the one before the end."""
+    request_open: bool = False
+    """More of the request may follow."""
+    response_open: bool = False
+    """More of the response may follow."""
+
+
 class Exchange(Struct, frozen=True, array_like=True, gc=False):
     """One request with its response (RFC 9110 section 3.4), as forwarded upstream and as received from there.
 
@@ -112,3 +132,7 @@ class Exchange(Struct, frozen=True, array_like=True, gc=False):
     """The collection rule that selected it, as ``server[0]``; empty where no rules are configured."""
     websocket: WebSocketSummary | None = None
     """Of a handshake whose connection's messages were watched: the exchange then ends with the connection."""
+    grpc: MessageCounts | None = None
+    """Of a gRPC call whose messages were counted."""
+    partial: Partial | None = None
+    """None for nearly all: what has one record only."""

@@ -12,7 +12,7 @@ connection.
 from collections.abc import Mapping
 from typing import Final
 
-from sp_proxy.core import rpc, websocket_events
+from sp_proxy.core import partial_spans, rpc, websocket_events
 from sp_proxy.core.body import DecodeBody
 from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.core.memo import Memo
@@ -34,9 +34,7 @@ from sp_proxy.core.span_fields import Field, FieldEncoder
 _KIND: Final = {Direction.INBOUND: b"\x30\x02", Direction.OUTBOUND: b"\x30\x03"}
 _STATUS_ERROR: Final = b"\x7a\x02\x18\x02"
 
-_SPAN_TYPE: Final = string_attribute(key(b"sp.span.type"), b"extract") + string_attribute(
-    key(b"network.protocol.name"), b"http"
-)
+_PROTOCOL: Final = string_attribute(key(b"network.protocol.name"), b"http")
 _TRUNCATED: Final = bool_attribute(key(b"sp.body.truncated"), True)
 _SERVICE_NAME: Final = key(b"sp.service.name")
 _DIRECTION: Final = key(b"sp.traffic.direction")
@@ -123,8 +121,12 @@ class SpanEncoder:
         self._decode_body = decode_body
         self._redaction: Redaction = redaction or NeverSent()
         self._max_body_size = max_body_size
-        self._constant = _SPAN_TYPE + b"".join(
-            string_attribute(key(text(f"sp.tag.{name}")), text(value)) for name, value in (tags or {}).items()
+        self._constant = (
+            partial_spans.WHOLE
+            + _PROTOCOL
+            + b"".join(
+                string_attribute(key(text(f"sp.tag.{name}")), text(value)) for name, value in (tags or {}).items()
+            )
         )
         self._request_fields = FieldEncoder(
             "http.request.header.",
@@ -143,6 +145,10 @@ class SpanEncoder:
     def encode_span(self, exchange: Exchange) -> bytes:
         """The body of a ``Span`` message. Raises RedactionError when nobody knows what may be sent of it."""
         x = exchange
+        kind = self._kind(x)
+        partial = x.partial
+        if partial is not None:
+            x, kind = partial_spans.marked(x, partial, kind)
         start = x.start_unix_ns
         name, laid_target = self._target(x)
         session_id = utf8(x.session_id)
@@ -164,7 +170,7 @@ class SpanEncoder:
             fixed64(start),
             b"\x41",
             fixed64(start + x.duration_ns),
-            self._kind(x),
+            kind,
             laid_target,
             self._peer(x),
             string_attribute(_SESSION_ID, self._redaction.session(session_id, clean=clean)),
@@ -173,7 +179,8 @@ class SpanEncoder:
             pieces.append(delimited(b"\x22", x.parent_span_id))
 
         request = self._request_fields.encode(x.request_fields, pieces, clean=clean)
-        truncated = self._body(_REQUEST_BODY, bytes(x.request_body), x.request_body_size, request, pieces)
+        is_open = partial is not None and partial.request_open
+        truncated = self._body(_REQUEST_BODY, bytes(x.request_body), x.request_body_size, request, pieces, is_open)
         pieces.append(int_attribute(_REQUEST_SIZE, x.request_body_size))
         if x.request_trailers:
             self._request_trailers.encode(x.request_trailers, pieces, clean=clean)
@@ -182,7 +189,10 @@ class SpanEncoder:
         response: dict[bytes, Field] = {}
         if x.status:
             response = self._response_fields.encode(x.response_fields, pieces, clean=clean)
-            truncated |= self._body(_RESPONSE_BODY, bytes(x.response_body), x.response_body_size, response, pieces)
+            is_open = partial is not None and partial.response_open
+            truncated |= self._body(
+                _RESPONSE_BODY, bytes(x.response_body), x.response_body_size, response, pieces, is_open
+            )
             pieces.append(int_attribute(_RESPONSE_SIZE, x.response_body_size))
             if x.response_trailers:
                 response = response | self._response_trailers.encode(x.response_trailers, pieces, clean=clean)
@@ -195,10 +205,11 @@ class SpanEncoder:
 
         if rpc.is_grpc(request.get(b"content-type", _NO_FIELD)[2]):
             grpc_status = response.get(b"grpc-status", _NO_FIELD)[2]
-            pieces.append(rpc.attributes(name, grpc_status))
+            pieces.append(rpc.attributes(name, grpc_status, rpc.messages(x, request, response)))
             if not error_type(x.direction, x.status, x.error):
                 error = rpc.error(x.direction, grpc_status)
-        pieces.append(self._outcome(x.direction, x.status, error))
+        if x.status or partial is None or not partial.ongoing:  # while it goes on, no answer is no failure
+            pieces.append(self._outcome(x.direction, x.status, error))
         return b"".join(pieces)
 
     def _kind(self, x: Exchange) -> bytes:
@@ -286,8 +297,19 @@ class SpanEncoder:
     def _redact_message(self, content: bytes, content_type: bytes, complete: bool) -> bytes | None:
         return self._redaction.body(content, content_type, complete=complete)
 
-    def _body(self, laid_key: bytes, body: bytes, size: int, fields: dict[bytes, Field], pieces: list[bytes]) -> bool:
-        """Lay a body, unless it is empty or left out. True when this is not all of it."""
+    def _body(
+        self,
+        laid_key: bytes,
+        body: bytes,
+        size: int,
+        fields: dict[bytes, Field],
+        pieces: list[bytes],
+        is_open: bool,
+    ) -> bool:
+        """Lay a body, unless it is empty or left out. True when this is not all of it that has passed.
+
+        ``is_open``: more of it may pass.
+        """
         complete = len(body) >= size
         if not body:
             return not complete
@@ -303,7 +325,9 @@ class SpanEncoder:
             content = decoded.data
             complete = complete and decoded.complete
         if content:
-            value = self._redaction.body(content, fields.get(b"content-type", _NO_FIELD)[2], complete=complete)
+            value = self._redaction.body(
+                content, fields.get(b"content-type", _NO_FIELD)[2], complete=complete and not is_open
+            )
             if value is not None:
                 pieces.append(string_attribute(laid_key, value))
         return not complete

@@ -57,6 +57,8 @@ class MitmConfig(Struct, frozen=True, array_like=True):
     log_format: Literal["auto", "json", "console"] = "auto"
     admission: AdmissionConfig = AdmissionConfig()
     """As in ``relay.config.WorkerConfig``."""
+    partial_after: float = 0.0
+    """Likewise."""
 
 
 encode_config = msgpack.Encoder().encode

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from sp_proxy.core.exchange import ErrorType
+from sp_proxy.taps import partials
 from sp_proxy.taps.context import Endpoints, Tap, TapContext
 from sp_proxy.taps.open_exchange import OpenExchange
 
@@ -33,6 +34,13 @@ class Live:
     def idle(self) -> bool:
         """No exchange is going on."""
         return not self.raw and not self.exchanges and all(tap.idle for tap in self.taps)
+
+    def record_open(self, before_ns: int) -> None:
+        """Record exchanges that began before this and have not ended."""
+        if self.exchanges:
+            partials.record_open(self.exchanges.values(), before_ns)
+        for tap in self.taps:
+            tap.record_open(before_ns)
 
     def close(self, error: ErrorType) -> None:
         """It is over: exchanges that have not ended end with this error, but for those that were answered."""

@@ -40,6 +40,7 @@ from sp_proxy.mitm.options import ProxyOptions, proxy_options
 from sp_proxy.mitm.servers import OwnServers
 from sp_proxy.mitm.tls import Certificates, TlsPolicy
 from sp_proxy.relay.handoff import HandOver, HandOverEndedError, receive
+from sp_proxy.relay.long_exchanges import record_long
 from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.relay.worker import TOTALS_INTERVAL
 from sp_proxy.taps.context import TapContext
@@ -123,14 +124,19 @@ class MitmWorker:
         gc.collect()
         gc.freeze()
         self.sender.message(Ready(self.config.worker_id))
-        reporter = loop.create_task(self._report())
+        background = [loop.create_task(self._report())]
+        if self.config.partial_after:
+            background.append(
+                loop.create_task(record_long(self.config.partial_after, self._connections.values, self.counters))
+            )
         await self._asked_to_end()
         loop.remove_reader(self._handover.fileno())
         self._handover.close()
         for server in self._servers:
             server.close()
         await self._drain()
-        reporter.cancel()
+        for task in background:
+            task.cancel()
         self._send_totals()
         self.sender.message(Drained())
         with contextlib.suppress(TimeoutError):

@@ -49,6 +49,8 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     heartbeat_port: int = 0
     """Where ``relay/heartbeat.py`` sends to; 0: nowhere."""
     heartbeat_interval: float = 1.25
+    partial_after: float = 0.0
+    """Seconds after which an exchange that goes on is recorded; 0: never."""
 
 
 encode_config = msgpack.Encoder().encode

@@ -622,6 +622,11 @@ class Connection:
         """No exchange is going on: the connection may be closed without harm."""
         return self.tap is not None and self.tap.idle
 
+    def record_open(self, before_ns: int) -> None:
+        """Record exchanges that began before this and have not ended."""
+        if self.tap is not None:
+            self.tap.record_open(before_ns)
+
     def drain(self, *, patient: bool) -> None:
         """Tell the client, if its protocol knows how, not to use this connection again."""
         if self.tap is not None and (said := self.tap.drain(patient=patient)) and not self.downstream.lost:

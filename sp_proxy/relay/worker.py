@@ -34,6 +34,7 @@ from sp_proxy.relay.connection import Connection
 from sp_proxy.relay.detect import Detection
 from sp_proxy.relay.heartbeat import Heartbeat
 from sp_proxy.relay.listener import Listener
+from sp_proxy.relay.long_exchanges import record_long
 from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.taps.context import TapContext
 
@@ -125,7 +126,11 @@ class Worker:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
         self.sender.message(Ready(self.config.worker_id))
-        reporter = loop.create_task(self._report())
+        background = [loop.create_task(self._report())]
+        if self.config.partial_after:
+            background.append(
+                loop.create_task(record_long(self.config.partial_after, lambda: self.connections, self.counters))
+            )
         self._heartbeat.start()
         await self._stop.wait()
         if self._heartbeat.withdraw():
@@ -133,7 +138,8 @@ class Worker:
         for server in self._servers:
             server.close()
         await self._drain()
-        reporter.cancel()
+        for task in background:
+            task.cancel()
         self._send_totals()
         self.sender.message(Drained())
         try:

@@ -136,6 +136,11 @@ class Capture(Section):
     max_body_size: Size = Field(
         65536, le=16 << 20, description="Bytes of a body that are kept, each side. True sizes always are."
     )
+    partial_after: Duration = Field(
+        30.0,
+        description="An exchange that goes on for longer (event stream, long poll) is recorded at once as a partial one, "
+        "and as a whole when it ends; 0: only then.",
+    )
     skip_static: bool = Field(True, description="Skip static resources (by extension and response content type).")
     skip_prefetch: bool = Field(True, description="Skip framework prefetches (Next.js and the like).")
     skip_ingress_gateway: bool = Field(

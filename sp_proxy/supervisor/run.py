@@ -260,6 +260,7 @@ def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> Worker
         grace_period=settings.shutdown.grace_period,
         heartbeat_port=heartbeat.port if heartbeat.enabled and transparent else 0,
         heartbeat_interval=heartbeat.timeout / BEATS_PER_TIMEOUT,
+        partial_after=settings.capture.partial_after,
     )
 
 

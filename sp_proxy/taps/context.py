@@ -127,6 +127,10 @@ class Tap(Protocol):
         """
         ...
 
+    def record_open(self, before_ns: int) -> None:
+        """Record exchanges that began before this and have not ended, each once (``partials``)."""
+        ...
+
     def close(self, error: ErrorType) -> None:
         """The connection is over; exchanges that have not ended end with this error."""
         ...

@@ -50,5 +50,8 @@ class Discard:
         """It is closed soon anyway."""
         return b""
 
+    def record_open(self, before_ns: int) -> None:
+        """Nothing is open."""
+
     def close(self, error: ErrorType) -> None:
         """Nothing is open."""

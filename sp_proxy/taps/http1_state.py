@@ -8,6 +8,7 @@ from collections import deque
 from typing import Final
 
 from sp_proxy.core.exchange import ErrorType
+from sp_proxy.taps import partials
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
 from sp_proxy.taps.http1_framing import ChunkReader
 from sp_proxy.taps.open_exchange import OpenExchange
@@ -140,6 +141,14 @@ class Http1State:
         self._response_passed = 0
         return data
 
+    def record_open(self, before_ns: int) -> None:
+        """See ``Tap``."""
+        request = self._request
+        if request is not None and request.response_ended:
+            partials.record_open((request,), before_ns)
+        if self._open:
+            partials.record_open(self._open, before_ns)
+
     def close(self, error: ErrorType) -> None:
         """See ``Tap``."""
         request = self._request
@@ -154,6 +163,10 @@ class Http1State:
     def _stop_watching(self) -> None:
         request = self._request
         self._context.counters["abandoned"] += len(self._open) + (request is not None and request.response_ended)
+        for exchange in self._open:
+            exchange.abandon("protocol_error")
+        if request is not None:
+            request.abandon("protocol_error")
         self._client_state = self._server_state = RAW
         self._request = self._response = None
         self._client_chunks = self._server_chunks = None

@@ -14,6 +14,7 @@ Rules it keeps:
 
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.core.inject import RANDOM_BITS, Plan
+from sp_proxy.taps import partials
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
 from sp_proxy.taps.hpack import Block, Decoder, HpackError, encode_unindexed, literal
 from sp_proxy.taps.open_exchange import OpenExchange
@@ -222,6 +223,11 @@ class Http2Tap:
         self._goaway_due = False
         self._goaway_sent = True
         return _GOAWAY
+
+    def record_open(self, before_ns: int) -> None:
+        """See ``Tap``."""
+        if self._streams:
+            partials.record_open([stream.exchange for stream in self._streams.values()], before_ns)
 
     def close(self, error: ErrorType) -> None:
         """See ``Tap``."""
@@ -498,6 +504,7 @@ class Http2Tap:
         fields = _lines([field for field in block.fields if field[0][:1] != b":"])
         if len(status) != 3 or not status.isdigit() or fields is None:
             self._context.counters["h2_malformed_responses"] += 1
+            exchange.abandon("protocol_error")
             self._stop_watching(stream_id)
             return None
         if status[:1] == b"1":
@@ -524,6 +531,8 @@ class Http2Tap:
     def _give_up(self, reason: str) -> None:
         self._context.counters["raw:" + reason] += 1
         self._context.counters["abandoned"] += len(self._streams)
+        for stream in self._streams.values():
+            stream.exchange.abandon("protocol_error")
         self._streams.clear()
         self.signal = Signal.ABORT if self._anew else Signal.RAW
 

@@ -6,7 +6,8 @@ from typing import Literal
 from msgspec import Struct
 
 from sp_proxy.core.admission import Admission, Refusal, has_failed
-from sp_proxy.core.exchange import ErrorType, Exchange
+from sp_proxy.core.exchange import ErrorType, Exchange, Partial
+from sp_proxy.core.grpc_messages import CallMessages
 from sp_proxy.core.inject import Plan
 from sp_proxy.taps.context import Endpoints, TapContext
 
@@ -45,6 +46,10 @@ class OpenExchange(Struct, gc=False):
     response_ended: bool = False
     end_ns: int = 0
     finished: bool = False
+    messages: CallMessages | None = None
+    """Of a gRPC call: counted by its tap."""
+    partial: Partial | None = None
+    """It has been recorded before its end (``partials``)."""
 
     def tee_request(self, data: bytes, start: int, end: int) -> None:
         """A piece of request body passed by."""
@@ -76,6 +81,7 @@ class OpenExchange(Struct, gc=False):
         self.ttfb_ns = max(0, first_byte_ns - self.start_ns)
         if self.capture:
             if skipped:
+                self.abandon("")
                 self.give_up()
                 self.context.counters["responses_skipped:" + skipped] += 1
             else:
@@ -85,6 +91,11 @@ class OpenExchange(Struct, gc=False):
         """It will not be captured after all: keep nothing of it."""
         self.capture = False
         self.request_fields = self.response_fields = self.request_body = self.response_body = b""
+
+    def abandon(self, error: ErrorType) -> None:
+        """It is watched no longer: only what has been recorded before its end gets an end."""
+        if self.partial is not None:
+            self.finish(error)
 
     def finish(self, error: ErrorType) -> None:
         """The exchange is over: hand out its record, once, if it is to be captured."""
@@ -99,7 +110,7 @@ class OpenExchange(Struct, gc=False):
         if context.admission is not None and (refusal := self._refusal(context.admission, plan.trace_id, error)):
             context.counters["dropped:" + refusal] += 1
             return
-        # By position: naming 29 fields costs 1.6 of the 8 µs which the tap spends on a small exchange.
+        # By position: naming 32 fields costs 1.6 of the 8 µs which the tap spends on a small exchange.
         context.sink(
             Exchange(
                 context.direction,
@@ -131,6 +142,9 @@ class OpenExchange(Struct, gc=False):
                 self.response_trailers,
                 error,
                 self.rule,
+                None,
+                None if self.messages is None else self.messages.counts,
+                self.partial,
             )
         )
 

@@ -163,6 +163,9 @@ class SniffTap:
         """Nothing to say."""
         return b""
 
+    def record_open(self, before_ns: int) -> None:
+        """Nothing is open."""
+
     def close(self, error: ErrorType) -> None:
         """Nothing is open."""
 

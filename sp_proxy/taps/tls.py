@@ -102,6 +102,9 @@ class TlsTap:
         """There is nothing that could be said in clear text."""
         return b""
 
+    def record_open(self, before_ns: int) -> None:
+        """It is not known what is open."""
+
     def close(self, error: ErrorType) -> None:  # noqa: ARG002
         """A hello that never became complete has no name."""
         if self._reader is not None:

@@ -4,11 +4,12 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sp_proxy.core import rpc
-from sp_proxy.core.exchange import Direction
+from sp_proxy.core.exchange import Direction, MessageCounts
+from tests.core.test_spans import exchange
 
 
-def attributes(target: bytes, status: bytes) -> dict[str, str | int]:
-    span = Span.FromString(rpc.attributes(target, status))
+def attributes(target: bytes, status: bytes, counts: tuple[int, int] = (-1, -1)) -> dict[str, str | int]:
+    span = Span.FromString(rpc.attributes(target, status, counts))
     return {one.key: getattr(one.value, one.value.WhichOneof("value") or "") for one in span.attributes}
 
 
@@ -19,6 +20,37 @@ def test_a_call():
         "rpc.method": "Get",
         "rpc.grpc.status_code": 5,
     }
+
+
+def test_counts_of_messages():
+    assert attributes(b"/a/B", b"", (3, 0)) == {
+        "rpc.system": "grpc",
+        "rpc.service": "a",
+        "rpc.method": "B",
+        "rpc.requests_per_rpc": 3,
+        "rpc.responses_per_rpc": 0,
+    }
+    assert "rpc.requests_per_rpc" not in attributes(b"/a/B", b"", (-1, 2))
+
+
+WEB = {b"content-type": (b"content-type", b"", b"application/grpc-web+proto")}
+MESSAGE = b"\0\0\0\0\x02hi"
+
+
+@pytest.mark.parametrize(
+    "changes, request_fields, expected",
+    [
+        ({"grpc": MessageCounts(7, 9)}, {}, (7, 9)),
+        ({"request_body": MESSAGE * 2, "request_body_size": 14}, WEB, (2, 0)),
+        ({"request_body": MESSAGE * 2, "request_body_size": 15}, WEB, (-1, 0)),
+        ({"request_body": b"AAAAAAA=", "request_body_size": 8}, {b"content-type": (b"", b"", b"Application/gRPC-Web-Text")}, (-1, 0)),
+        ({"request_body": MESSAGE, "request_body_size": 7}, WEB | {b"content-encoding": (b"", b"", b"gzip")}, (-1, 0)),
+        ({"response_body": MESSAGE + b"\x80\0\0\0\x03a:b", "response_body_size": 15}, WEB, (0, 1)),
+    ],
+)  # fmt: skip
+def test_messages_are_counted_where_they_pass_or_in_whole_bodies(changes, request_fields, expected):
+    empty = {"request_body": b"", "request_body_size": 0, "response_body": b"", "response_body_size": 0}
+    assert rpc.messages(exchange(**(empty | changes)), request_fields, {}) == expected
 
 
 @pytest.mark.parametrize("status", [b"", b"-1", b"x", b"\xb2", b"1" * 30])

@@ -59,6 +59,19 @@ def test_what_is_open_ends_with_the_connection(wire: Wire):
     assert len(wire.records) == 3
 
 
+def test_what_goes_on_is_recorded_wherever_it_is_watched(wire: Wire):
+    live = Live(wire.context, CLIENT, None)
+    live.exchanges["1"] = opened(wire)
+    tap = Http1Tap(wire.context, ENDS)
+    tap.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    live.taps.append(tap)
+    live.record_open(1)
+    assert wire.records == []
+    live.record_open(wire.now + 1)
+    live.record_open(wire.now + 1)
+    assert [record.partial is not None and record.partial.ongoing for record in wire.records] == [True, True]
+
+
 def test_connections_are_found_by_id(wire: Wire):
     connections = Connections()
     connections["a"] = Live(wire.context, CLIENT, None)
