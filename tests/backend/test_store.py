@@ -2,6 +2,7 @@
 
 import os
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -92,7 +93,7 @@ async def test_duplicates_are_ignored_within_a_batch_and_between_batches(engine)
         assert newest.name == "/other-trace"
 
 
-IDS = {"trace": TRACE, "span": b"1" * 8, "parent": b"0" * 8}
+IDS: dict[str, Any] = {"trace": TRACE, "span": b"1" * 8, "parent": b"0" * 8}
 
 
 async def test_an_exchange_that_has_ended_takes_the_place_of_its_partial_record(engine):
@@ -148,7 +149,7 @@ def test_whatever_the_order_each_exchange_counts_once(engine, batches):
     """A model: the first of a kind stays, and what has ended takes the place of what goes on."""
 
     async def check():
-        known = {}
+        known: dict[bytes, tuple[Any, ...]] = {}
         async with engine() as store:
             for batch in batches:
                 spans = []
