@@ -3,15 +3,14 @@
 and without, beside the batch processor and the OTLP exporter of OpenTelemetry's SDK on the same spans.
 
 Bodies are JSON with values of their own, as compressing equal ones would cost nothing. The three alternate, in rounds,
-and the medians are told. The books must balance and everything must be accepted, or it fails. Ends by itself in a minute.
+and the medians are told. The books must balance, everything must be accepted, and the sink must have seen as many requests
+as there are batches, or it fails. Ends by itself in a minute.
 
-    python -m benchmarks.exporter [--records 20000] [--body-size 1024] [--per-frame 16] [--rounds 5]
+    python -m benchmarks.exporter [--records 20000] [--body-size 1024] [--compression gzip|none] [--rounds 5]
 """
 
 import argparse
 import gc
-import json
-import multiprocessing
 import random
 import socket
 import statistics
@@ -21,16 +20,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.connection import Connection
 from typing import Literal
 
 import msgspec
 import trio
 
-from benchmarks import otel_sdk
+from benchmarks import otel_sdk, sink
 from benchmarks.encode import records
 from benchmarks.processes import BenchmarkError
+from benchmarks.steady import document, served
 from sp_proxy import regex
 from sp_proxy.channel.frames import FrameReader, Records, frame
 from sp_proxy.core.exchange import Exchange
@@ -53,41 +51,14 @@ TITLES = {
 }
 
 
-class _Sink(BaseHTTPRequestHandler):
-    """Reads requests and accepts them."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its parent's name)
-        pass
+Compression = Literal["gzip", "none"]
+Taken = tuple[float, float]
+"""CPU seconds and seconds of one run."""
 
 
-def serve(port: Connection) -> None:
-    """The sink, for a process of its own; tells its port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
-    port.send(server.server_port)
-    server.serve_forever()
-
-
-def _varied(count: int, body_size: int) -> list[Exchange]:
+def varied(count: int, body_size: int) -> list[Exchange]:
+    """The exchanges that everybody exports."""
     draw = random.Random(1)
-
-    def body() -> bytes:
-        items = [
-            {
-                "sku": f"SKU-{draw.randrange(10**6)}",
-                "quantity": draw.randrange(9),
-                "price": round(draw.random() * 99, 2),
-            }
-            for _ in range(body_size // 45 + 1)
-        ]
-        return json.dumps(items).encode()[:body_size]
 
     def ids(exchange: Exchange) -> Exchange:
         """Random as real ones are: a number with leading zeros looks like a payment card's to a detector."""
@@ -107,7 +78,9 @@ def _varied(count: int, body_size: int) -> list[Exchange]:
         )
 
     return [
-        msgspec.structs.replace(ids(exchange), request_body=body(), response_body=body())
+        msgspec.structs.replace(
+            ids(exchange), request_body=document(draw, body_size), response_body=document(draw, body_size)
+        )
         for exchange in records(count, body_size)
     ]
 
@@ -138,7 +111,7 @@ def _stages(exchanges: list[Exchange], frames: bytes, rounds: int) -> dict[str, 
             while reader.next() is not None:
                 pass
 
-    def encode(compression: Literal["gzip", "none"], redaction: Redactor | None) -> None:
+    def encode(compression: Compression, redaction: Redactor | None) -> None:
         # A new one each time: with few records, it would remember those of the round before.
         encoder = Encoder(SpanEncoder(decode_body, redaction=redaction).encode_span, [Form({}, compression)])
         for start in range(0, len(exchanges), BATCH):
@@ -156,8 +129,7 @@ def _stages(exchanges: list[Exchange], frames: bytes, rounds: int) -> dict[str, 
     }
 
 
-async def _export(url: str, frames: bytes, count: int, *, redacted: bool) -> tuple[float, float]:
-    """CPU seconds and seconds of one run."""
+async def _export(url: str, frames: bytes, count: int, compression: Compression, *, redacted: bool) -> Taken:
     detectors = {} if redacted else {"redaction": {"detectors": dict.fromkeys(DETECTORS, "off")}}
     exporter = Exporter(
         SettingsModel.model_validate(
@@ -167,6 +139,7 @@ async def _export(url: str, frames: bytes, count: int, *, redacted: bool) -> tup
                 "exporter": {"max_memory": "4GiB"},  # no ceiling: the frames come as fast as they can be read
                 "queue": {"max_records": count},
                 "batch": {"max_records": BATCH},
+                "upload": {"compression": compression},
                 **detectors,
             }
         )
@@ -197,57 +170,70 @@ async def _export(url: str, frames: bytes, count: int, *, redacted: bool) -> tup
             return time.process_time() - cpu - feeder_cpu, time.perf_counter() - wall
 
 
+def rivals(
+    url: str, exchanges: list[Exchange], per_frame: int, compression: Compression
+) -> dict[str, Callable[[], Taken]]:
+    """Each exports all of the exchanges to the sink at this URL, once a call."""
+    frames = b"".join(_frames(exchanges, per_frame))
+    encoder = SpanEncoder(decode_body)
+    spans = otel_sdk.readable([encoder.encode_span(each) for each in exchanges], "orders")
+    count = len(exchanges)
+    return {
+        "unredacted": lambda: trio.run(partial(_export, url, frames, count, compression, redacted=False)),
+        "redacted": lambda: trio.run(partial(_export, url, frames, count, compression, redacted=True)),
+        "sdk": lambda: otel_sdk.export(url, spans, BATCH, compressed=compression != "none"),
+    }
+
+
+def _measured(run: Callable[[], Taken], url: str, count: int) -> tuple[float, float, float]:
+    """What a run took, and the bytes that the sink got."""
+    before = sink.received(url)
+    cpu, seconds = run()
+    came = sink.received(url).since(before)
+    if came.requests < count / BATCH:
+        raise BenchmarkError(f"the sink got {came.requests} requests, which is too few for {count} spans")
+    return cpu, seconds, float(came.body_bytes)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--body-size", type=int, default=1024)
     parser.add_argument("--per-frame", type=int, default=16)
+    parser.add_argument("--compression", choices=["gzip", "none"], default="gzip")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["redacted", "unredacted", "sdk"], help="for a profiler")
+    parser.add_argument("--only", choices=list(TITLES), help="for a profiler")
     options = parser.parse_args()
     count = options.records
-    exchanges = _varied(count, options.body_size)
-    frames = b"".join(_frames(exchanges, options.per_frame))
-    print(f"{count} records, bodies of 2 x {options.body_size} bytes, {options.per_frame} a frame; medians")
+    exchanges = varied(count, options.body_size)
+    print(
+        f"{count} records, bodies of 2 x {options.body_size} bytes, {options.per_frame} a frame, "
+        f"compression {options.compression}; medians of {options.rounds}"
+    )
     if not options.only:
         some = exchanges[:4000]
         for name, us in _stages(some, b"".join(_frames(some, options.per_frame)), options.rounds).items():
             print(f"  {name:<44}{us:7.1f} µs a record (CPU)")
-    encoder = SpanEncoder(decode_body)
-    spans = otel_sdk.readable([encoder.encode_span(each) for each in exchanges], "orders")
-    del exchanges
-
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    sink = context.Process(target=serve, args=[sender], daemon=True)
-    sink.start()
-    url = f"http://127.0.0.1:{receiver.recv()}"
-    rivals: dict[str, Callable[[], tuple[float, float]]] = {
-        "unredacted": lambda: trio.run(partial(_export, url, frames, count, redacted=False)),
-        "redacted": lambda: trio.run(partial(_export, url, frames, count, redacted=True)),
-        "sdk": lambda: otel_sdk.export(url, spans, BATCH),
-    }
-    if options.only:
-        rivals = {options.only: rivals[options.only]}
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}
-    try:
+    with served(sink.serve) as port:
+        url = f"http://127.0.0.1:{port}"
+        runs = rivals(url, exchanges, options.per_frame, options.compression)
+        del exchanges
+        names = [options.only] if options.only else sorted(runs)
+        taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
         for number in range(options.rounds):
-            for name in sorted(rivals, reverse=number % 2 == 1):
+            for name in names if number % 2 == 0 else reversed(names):
                 gc.collect()
-                taken[name].append(rivals[name]())
-    finally:
-        sink.terminate()
-        sink.join()
-    medians = {}
-    for name, results in taken.items():
-        cpu, wall = (statistics.median(each[index] for each in results) for index in (0, 1))
-        medians[name] = cpu
+                taken[name].append(_measured(runs[name], url, count))
+    medians = {name: [statistics.median(each) for each in zip(*found, strict=True)] for name, found in taken.items()}
+    for name in (name for name in TITLES if name in medians):
+        cpu, seconds, size = medians[name]
         print(
             f"  {TITLES[name]:<44}{cpu * 1e6 / count:7.1f} µs a record (CPU), {count / cpu:,.0f} spans a second and core, "
-            f"{count / wall:,.0f} spans a second"
+            f"{count / seconds:,.0f} spans a second, {size / count:,.0f} bytes a span"
         )
-    for name in medians.keys() & {"unredacted", "redacted"} if "sdk" in medians else ():
-        print(f"  {TITLES[name]}: {medians['sdk'] / medians[name]:.1f} times the SDK's spans a second and core")
+    for name in ("unredacted", "redacted") if "sdk" in medians and not options.only else ():
+        times = medians["sdk"][0] / medians[name][0]
+        print(f"  {TITLES[name]}: {times:.1f} times the SDK's spans a second and core")
 
 
 if __name__ == "__main__":
