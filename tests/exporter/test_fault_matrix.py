@@ -67,6 +67,8 @@ class Fault:
     behave: Behaviour = field(default_factory=answer)
     rejected: int = 0
     """Of each batch."""
+    reason: str = ""
+    """Why, in the backend's words."""
     unreadable: bool = False
     seen: bool = True
     """The backend gets to see whole requests."""
@@ -118,9 +120,9 @@ FAULTS = {
     "200 with invalid protobuf": unreadable(answer(200, b"\xff\xff", content_type="application/x-protobuf")),
     "200 with a page": unreadable(answer(200, b"<html>hello</html>", content_type="text/html")),
     "200 encoded": unreadable(answer(200, b"\x1f\x8b", content_encoding="gzip")),
-    "partial success": Fault("taken", "partial_success", partial_success(1, "too old"), rejected=1),
+    "partial success": Fault("taken", "partial_success", partial_success(1, "too old"), rejected=1, reason="too old"),
     "partial success of more than there is": Fault(
-        "taken", "partial_success", partial_success(1 << 40, "all"), rejected=PER_BATCH
+        "taken", "partial_success", partial_success(1 << 40, "all"), rejected=PER_BATCH, reason="all"
     ),
     "partial success of less than nothing": Fault("taken", "partial_success", partial_success(-5, "odd")),
 }
@@ -172,6 +174,7 @@ def check_books(stats: ExporterStats, fault: Fault, faulty: int, total: int = RE
                 faulty * fault.rejected,
             )
             assert sum(stats.uploads.values()) == batches
+            assert stats.destinations[0].rejections == ({fault.reason: stats.rejected} if fault.rejected else {})
             assert stats.unreadable_answers == (faulty if fault.unreadable else 0)
 
 
@@ -444,23 +447,25 @@ def open_rig_once(url: str, **sections: Any) -> None:
 # ---- time
 
 
-async def test_retry_after_in_seconds_holds_all_uploads_back():
-    async with open_backend(answer(429, retry_after="1")) as backend, rig_to(backend) as rig:
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_in_seconds_holds_all_uploads_back(status):
+    async with open_backend(answer(status, retry_after="1")) as backend, rig_to(backend) as rig:
         await rig.send_records(PER_BATCH)
         await backend.wait_received(1)
         await rig.until(lambda stats: bool(stats.uploads))
         await take_in(rig, first=1 + PER_BATCH)
         stats = await rig.settled(RECORDS + PER_BATCH)
-    assert (stats.accepted, stats.uploads["retryable:http_429"]) == (RECORDS + PER_BATCH, 1)
+    assert (stats.accepted, stats.uploads[f"retryable:http_{status}"]) == (RECORDS + PER_BATCH, 1)
     first, *others = backend.received
     assert min(received.time for received in others) >= first.time + 1.0
 
 
-async def test_retry_after_as_a_date_is_compared_with_the_wall_clock():
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_as_a_date_is_compared_with_the_wall_clock(status):
     now = 1_700_000_000.0
     date = format_datetime(datetime.fromtimestamp(now + 1, UTC), usegmt=True)
     async with (
-        open_backend(answer(503, retry_after=date)) as backend,
+        open_backend(answer(status, retry_after=date)) as backend,
         open_rig(backend.url, clock=lambda: now, upload=UPLOAD, **TIMES) as rig,
     ):
         await take_in(rig, PER_BATCH)
