@@ -84,7 +84,7 @@ class TapLayer(layer.Layer):
             held = tap.take_held()
             http2 = Http2Tap(self._tap_context, self._endpoints)
             if tap.server_said:
-                http2.server(bytes(tap.server_said))  # forwarded already
+                http2.server_has_said(bytes(tap.server_said))
             self._set_tap(http2)
             yield from self._client_data(held)
         elif signal is Signal.RAW:

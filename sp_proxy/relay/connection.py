@@ -483,7 +483,7 @@ class Connection:
         self._worker.counters["connections_http2"] += 1
         http2 = self.tap = Http2Tap(self._listener.context, self._endpoints)
         if tap.server_said:
-            http2.server(bytes(tap.server_said))  # forwarded already
+            http2.server_has_said(bytes(tap.server_said))
         self.downstream.data_received(tap.take_held())
 
     def _held_long_enough(self) -> None:

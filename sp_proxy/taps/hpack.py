@@ -11,12 +11,14 @@ from sp_proxy.taps.hpack_tables import HUFFMAN_LENGTHS, STATIC_TABLE
 
 Field = tuple[bytes, bytes]
 
-MAX_TABLE_BYTES = 65536
+MAX_TABLE_BYTES = 1 << 20
 """Largest dynamic table followed (section 4.1). Encoders use 4,096 unless both ends agreed on more; 64 KiB is a common maximum."""
-MAX_LIST_BYTES = 262144
+MAX_LIST_BYTES = 1 << 20
 """Largest decoded list, counted as in section 4.1: a small block may name a large table entry thousands of times."""
-_ENTRY_OVERHEAD = 32
+ENTRY_OVERHEAD = 32
+"""What each field counts beyond its name and value, in tables and in lists."""
 _MEMO_ENTRIES = 64
+_MEMO_BLOCK_BYTES = 1024
 _HUFFMAN_MEMO_ENTRIES = 2048
 _ENCODED_MEMO_ENTRIES = 2048
 _STATIC_COUNT = len(STATIC_TABLE)
@@ -34,6 +36,8 @@ class Block(Struct, frozen=True):
     """Positions of the fields that came as never indexed."""
     updates: bytes
     """The dynamic table size updates with which the block began, encoded."""
+    size: int
+    """Of the header list (RFC 9113 section 6.5.2)."""
 
 
 # ---- Huffman code
@@ -145,8 +149,11 @@ class Decoder:
         self._memo: dict[bytes, Block] = {}  # blocks decoded since the table last changed
 
     def allow(self, table_size: int) -> None:
-        """The receiving end announced SETTINGS_HEADER_TABLE_SIZE: its peer may use as much."""
-        self._allowed = min(table_size, MAX_TABLE_BYTES)
+        """The receiving end announced SETTINGS_HEADER_TABLE_SIZE: its peer may use as much.
+
+        A smaller size than before forbids nothing here: blocks may be on their way whose sender has not heard of it.
+        """
+        self._allowed = max(self._allowed, min(table_size, MAX_TABLE_BYTES))
 
     def decode(self, block: bytes) -> Block:
         """Decode one whole block. Raises HpackError."""
@@ -194,7 +201,7 @@ class Decoder:
                 value, at = _string(block, at)
                 field = (name, value)
                 if indexing:  # section 6.2.1
-                    entry_size = len(name) + len(value) + _ENTRY_OVERHEAD
+                    entry_size = len(name) + len(value) + ENTRY_OVERHEAD
                     self._evict(entry_size)
                     if entry_size <= self._limit:
                         table.append(field)
@@ -202,15 +209,15 @@ class Decoder:
                     changed = True
                 elif first & 0x10:
                     sensitive.append(len(fields))
-            total += len(field[0]) + len(field[1]) + _ENTRY_OVERHEAD
+            total += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD
             if total > MAX_LIST_BYTES:
                 raise HpackError("header_list_too_large")
             fields.append(field)
-        decoded = Block(fields, frozenset(sensitive), updates)
+        decoded = Block(fields, frozenset(sensitive), updates, total)
         memo = self._memo
         if changed:
             memo.clear()
-        else:
+        elif size <= _MEMO_BLOCK_BYTES:
             if len(memo) >= _MEMO_ENTRIES:
                 memo.clear()
             memo[block] = decoded
@@ -233,7 +240,7 @@ class Decoder:
         gone = 0
         while self._size > self._limit - room and gone < len(table):
             name, value = table[gone]
-            self._size -= len(name) + len(value) + _ENTRY_OVERHEAD
+            self._size -= len(name) + len(value) + ENTRY_OVERHEAD
             gone += 1
         if gone:
             del table[:gone]

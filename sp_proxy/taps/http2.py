@@ -8,15 +8,17 @@ ones from the client are encoded anew without indexing: the origin's table no lo
 Rules it keeps:
 
 - Anything unexpected makes the connection raw from that byte on, counted by reason. Once blocks have been encoded anew that is
-  no longer possible, since later blocks would mean other fields to the origin: then the connection is reset.
-- Memory is bounded: the header block, its number of frames, the tables, the open streams, the bodies.
+  no longer possible, since later blocks would mean other fields to the origin: then what is unexpected of the client's resets
+  the connection, and what is of the server's ends the watching only.
+- Memory is bounded: the header block, its number of frames, the tables, the open streams, what is kept of exchanges.
 """
 
 from sp_proxy.core.exchange import ErrorType
-from sp_proxy.core.inject import RANDOM_BITS, Plan
+from sp_proxy.core.inject import RANDOM_BITS
 from sp_proxy.taps import partials
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
 from sp_proxy.taps.hpack import Block, Decoder, HpackError, encode_unindexed, literal
+from sp_proxy.taps.http2_blocks import PEER_FRAME_SIZE, additions, header_frames, lines, list_size, without
 from sp_proxy.taps.open_exchange import OpenExchange
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -26,18 +28,17 @@ _WHOLE = frozenset((_HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATI
 _END_STREAM = _ACK = 0x1
 _END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
 _FRAME_HEADER = 9
-_SETTINGS_HEADER_TABLE_SIZE = 1
-MAX_BLOCK_BYTES = 131072
-"""Largest header block with its frames; nghttp2 refuses 64 KiB, grpc 16 KiB."""
-MAX_BLOCK_FRAMES = 64
+_SETTINGS_HEADER_TABLE_SIZE, _SETTINGS_MAX_FRAME_SIZE, _SETTINGS_MAX_HEADER_LIST_SIZE = 1, 5, 6
+MAX_BLOCK_BYTES = 1 << 20
+"""Largest header block with its frames: what Go's server takes, and the most generous of those that set a limit."""
+MAX_BLOCK_FRAMES = 4096
 """CONTINUATION frames may be empty (CVE-2024-27316 and its kin): their number is limited too."""
 MAX_STREAMS = 4096
 """Streams watched at a time. More are forwarded and injected, not captured; servers allow 100 to 250 by default."""
-MAX_CAPTURED_STREAMS = 256
-"""More at a time are forwarded and injected, not captured: each may hold two bodies."""
+MAX_OPEN_BYTES = 16 * 1024 * 1024
+"""What the open exchanges of one connection may keep for capture: 128 with two whole bodies. Beyond it new ones are not
+captured, and no more is kept of the others."""
 _MAX_UNWATCHED = 65536
-_PEER_FRAME_SIZE = 16384
-"""What every receiver must accept (section 4.2); nothing larger is made here."""
 
 _GOAWAY = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
 """Section 6.8: last stream id 2^31-1 and NO_ERROR, with which a server begins a graceful end."""
@@ -50,11 +51,12 @@ class _UnexpectedError(Exception):
 class _Stream:
     """What is known of one stream that has not ended."""
 
-    __slots__ = ("answered", "exchange")
+    __slots__ = ("answered", "exchange", "kept")
 
-    def __init__(self, exchange: OpenExchange) -> None:
+    def __init__(self, exchange: OpenExchange, kept: int) -> None:
         self.exchange = exchange
         self.answered = False  # the final response's head has been seen
+        self.kept = kept  # bytes that the exchange holds, nearly
 
 
 class _Direction:
@@ -71,17 +73,21 @@ class _Direction:
         "fragments",
         "frames",
         "held",
+        "largest_frame",
         "left",
         "needed",
         "pad",
         "pad_unknown",
+        "spoke",
         "stream_id",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, spoke: bool) -> None:
+        self.spoke = spoke  # its first frame has been seen, which must be SETTINGS (section 3.4)
         self.decoder = Decoder()
         self.buffer = bytearray()  # an incomplete frame which must be seen whole
         self.needed = 0  # bytes of it, before looking again is of use
+        self.largest_frame = PEER_FRAME_SIZE  # that its receiver has allowed so far
         # the payload that is passing by
         self.left = 0
         self.stream_id = 0  # of a DATA frame, else 0
@@ -109,17 +115,20 @@ class Http2Tap:
     """One per connection that begins with the preface. See ``context.Tap`` for the calls."""
 
     __slots__ = (
+        "_ahead",
         "_anew",
+        "_blind",
         "_client",
         "_context",
         "_endpoints",
         "_goaway_due",
         "_goaway_patient",
         "_goaway_sent",
+        "_kept",
+        "_largest_list",
         "_last_id",
         "_preface",
         "_server",
-        "_server_spoke",
         "_streams",
         "_unwatched",
         "answer",
@@ -133,11 +142,14 @@ class Http2Tap:
         self.answer = b""
         self._preface = True  # not complete yet
         self._anew = False  # the client's blocks are encoded anew
-        self._client = _Direction()
-        self._server = _Direction()
+        self._blind = False  # the server's bytes pass unread
+        self._ahead = 0  # so many of the server's bytes that are held have been forwarded already
+        self._client = _Direction(spoke=True)
+        self._server = _Direction(spoke=False)
         self._streams: dict[int, _Stream] = {}
         self._unwatched: dict[int, int] = {}  # open streams of which no record is made: which sides have ended
-        self._server_spoke = False
+        self._kept = 0  # by the open exchanges
+        self._largest_list = 1 << 32  # the header list that the server says it takes
         self._last_id = 0
         self._goaway_due = False  # a drain has begun
         self._goaway_patient = False
@@ -165,14 +177,28 @@ class Http2Tap:
             buffer.clear()
             self._preface = False
             if not data.startswith(PREFACE):
-                self._give_up("h2_preface")
+                self._give_up("h2_preface", self._client)
                 return data
             return PREFACE + self._frames(self._client, data[len(PREFACE) :])
         return self._frames(self._client, data)
 
     def server(self, data: bytes) -> bytes:
         """See ``Tap``."""
-        return self._frames(self._server, data)
+        if self._blind:
+            return data
+        return self._without_ahead(self._frames(self._server, data))
+
+    def server_has_said(self, data: bytes) -> None:
+        """What the server said before the client did. It has been forwarded, which cannot be taken back."""
+        self._frames(self._server, data)
+        self._ahead = len(self._server.buffer) + len(self._server.held)
+
+    def _without_ahead(self, data: bytes) -> bytes:
+        ahead = self._ahead
+        if ahead:
+            self._ahead = max(0, ahead - len(data))
+            return data[ahead:]
+        return data
 
     def bulk(self, *, client: bool) -> int:  # noqa: ARG002
         """See ``Tap``. Every frame is looked at."""
@@ -191,7 +217,7 @@ class Http2Tap:
 
     def take_kept(self) -> bytes:
         """See ``Tap``."""
-        return self._server.take()
+        return self._without_ahead(self._server.take())
 
     def client_eof(self) -> bytes:
         """See ``Tap``."""
@@ -200,7 +226,7 @@ class Http2Tap:
     def server_eof(self) -> bytes:
         """See ``Tap``."""
         self.close("upstream_aborted")
-        return self._server.take()
+        return self._without_ahead(self._server.take())
 
     def drain(self, *, patient: bool) -> bytes:
         """See ``Tap``. A GOAWAY of ours goes between two frames of the server's: no new streams, the open ones finish.
@@ -216,8 +242,8 @@ class Http2Tap:
     def _goaway(self) -> bytes:
         """GOAWAY if it is due and this is the place for it."""
         server = self._server
-        if not self._server_spoke or server.left or server.buffer or server.block_id:
-            return b""  # section 3.4: a server's first frame is SETTINGS
+        if not server.spoke or self._blind or server.left or server.buffer or server.block_id:
+            return b""
         if self._goaway_patient and (self._streams or self._unwatched):
             return b""
         self._goaway_due = False
@@ -234,6 +260,7 @@ class Http2Tap:
         for stream in self._streams.values():
             stream.exchange.finish("" if stream.exchange.response_ended else error)
         self._streams.clear()
+        self._kept = 0
 
     # ---- frames
 
@@ -256,6 +283,9 @@ class Http2Tap:
                 if self._goaway_due and side is self._server and (goaway := self._goaway()):
                     out += (data[done:at], goaway)
                     done = at
+                if not side.spoke and (data[at] or (size - at > 3 and data[at + 3] != _SETTINGS)):
+                    self.close("protocol_error")
+                    raise _UnexpectedError("h2_server_preface")
                 if size - at < _FRAME_HEADER:
                     side.needed = _FRAME_HEADER
                     break
@@ -269,8 +299,11 @@ class Http2Tap:
                     self._begin_payload(side, kind, flags, stream_id, length)
                     continue
                 end = at + _FRAME_HEADER + length
-                if length > MAX_BLOCK_BYTES:
-                    raise _UnexpectedError("h2_frame_too_large")
+                # What is an error by its length alone is not held: its receiver may say so before all of it is there.
+                if length > side.largest_frame or length > MAX_BLOCK_BYTES or (kind == _RST_STREAM and length != 4):
+                    raise _UnexpectedError("h2_frame_size")
+                if kind == _SETTINGS and length % 6:
+                    raise _UnexpectedError("h2_settings")
                 if end > size:
                     side.needed = _FRAME_HEADER + length
                     break
@@ -288,7 +321,7 @@ class Http2Tap:
                         out.append(self._block(side))
                 at = end
         except (_UnexpectedError, HpackError) as error:
-            self._give_up(str(error))
+            self._give_up(str(error), side)
             return b"".join((*out, side.take(), data[done:]))
         out.append(data[done:at])
         if at < size:
@@ -325,29 +358,51 @@ class Http2Tap:
         if stream is not None:
             content_end = end - max(0, side.pad - side.left)
             if content_end > at:
-                if side is self._client:
-                    stream.exchange.tee_request(data, at, content_end)
-                else:
-                    stream.exchange.tee_response(data, at, content_end)
-            if not side.left and side.ends_stream:
-                self._end_stream(side, side.stream_id)
+                self._tee(side, stream, data, at, content_end)
+        if not side.left and side.ends_stream:
+            self._end_stream(side, side.stream_id)
         return end
 
+    def _tee(self, side: _Direction, stream: _Stream, data: bytes, at: int, end: int) -> None:
+        """A piece of content passed by. What is kept is the beginning: behind a piece that was not kept nothing is."""
+        exchange = stream.exchange
+        if side is self._client:
+            have = len(exchange.request_body)
+            if have < exchange.request_size or self._kept >= MAX_OPEN_BYTES:
+                exchange.request_size += end - at
+                return
+            exchange.tee_request(data, at, end)
+            kept = len(exchange.request_body) - have
+        else:
+            have = len(exchange.response_body)
+            if have < exchange.response_size or self._kept >= MAX_OPEN_BYTES:
+                exchange.response_size += end - at
+                return
+            exchange.tee_response(data, at, end)
+            kept = len(exchange.response_body) - have
+        stream.kept += kept
+        self._kept += kept
+
     def _settings(self, side: _Direction, flags: int, payload: bytes) -> None:
-        self._server_spoke = self._server_spoke or side is self._server
+        side.spoke = True
         if flags & _ACK:
             return
-        if len(payload) % 6:
-            raise _UnexpectedError("h2_settings")
         other = self._server if side is self._client else self._client
         for at in range(0, len(payload), 6):
-            if int.from_bytes(payload[at : at + 2]) == _SETTINGS_HEADER_TABLE_SIZE:
-                other.decoder.allow(int.from_bytes(payload[at + 2 : at + 6]))
+            setting, value = int.from_bytes(payload[at : at + 2]), int.from_bytes(payload[at + 2 : at + 6])
+            if setting == _SETTINGS_HEADER_TABLE_SIZE:
+                other.decoder.allow(value)
+            elif setting == _SETTINGS_MAX_FRAME_SIZE:
+                # The largest so far: frames that were sent before a smaller one was seen may be on their way.
+                other.largest_frame = max(other.largest_frame, value)
+            elif setting == _SETTINGS_MAX_HEADER_LIST_SIZE and other is self._client:
+                self._largest_list = value
 
     def _reset(self, side: _Direction, stream_id: int) -> None:
         self._unwatched.pop(stream_id, None)
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
+            self._kept -= stream.kept
             # section 8.1: a server may reset with NO_ERROR what it has answered early
             error: ErrorType = "client_aborted" if side is self._client else "upstream_aborted"
             stream.exchange.finish("" if stream.exchange.response_ended else error)
@@ -368,6 +423,7 @@ class Http2Tap:
             exchange.end_ns = self._context.unix_ns()
         if exchange.request_ended and exchange.response_ended:
             del self._streams[stream_id]
+            self._kept -= stream.kept
             exchange.finish("")
 
     # ---- header blocks
@@ -422,7 +478,7 @@ class Http2Tap:
         if changed is None:
             frames = bytes(side.held)
         else:
-            frames = _header_frames(stream_id, side.block_flags, side.block_priority, changed)
+            frames = header_frames(stream_id, side.block_flags, side.block_priority, changed)
         side.held.clear()
         return frames
 
@@ -431,14 +487,15 @@ class Http2Tap:
         if stream_id <= self._last_id:
             stream = self._streams.get(stream_id)
             if stream is not None:
-                stream.exchange.request_trailers = _lines(block.fields) or b""
+                stream.exchange.request_trailers = self._keep_trailers(stream, block)
             return encode_unindexed(block) if self._anew else None
         if not stream_id & 1:
             raise _UnexpectedError("h2_stream_id")  # section 5.1.1
         self._last_id = stream_id
         context = self._context
         pseudo = {name: value for name, value in block.fields if name[:1] == b":"}
-        fields = _lines([field for field in block.fields if field[0][:1] != b":"])
+        regular = [field for field in block.fields if field[0][:1] != b":"]
+        fields = lines(regular) if len(regular) + len(pseudo) == len(block.fields) else None  # none of them twice
         method = pseudo.get(b":method", b"")
         authority = pseudo.get(b":authority", b"")
         target = pseudo.get(b":path", authority)
@@ -468,28 +525,57 @@ class Http2Tap:
         result = None
         if decision.inject:
             plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
-            added = _additions(plan)
-            if plan.remove or self._anew:
-                self._anew = True
-                kept = _without(block, plan.remove) if plan.remove else block
-                result = encode_unindexed(kept) + added
-                fields = b"\r\n" + (_lines([field for field in kept.fields if field[0][:1] != b":"]) or b"")
+            kept = without(block, plan.remove) if plan.remove else block
+            if kept.size + list_size(plan) > self._largest_list:
+                # The origin would refuse with our fields what it accepts without.
+                context.counters["h2_not_injected"] += 1
+                if self._anew:
+                    result = encode_unindexed(block)
             else:
-                result = encoded + added
-            fields += plan.lines
+                if plan.remove or self._anew:
+                    self._anew = True
+                    result = encode_unindexed(kept) + additions(plan)
+                    fields = b"\r\n" + (lines([field for field in kept.fields if field[0][:1] != b":"]) or b"")
+                else:
+                    result = encoded + additions(plan)
+                fields += plan.lines
         elif self._anew:
             result = encode_unindexed(block)
-        exchange.request_fields = fields[2:]
-        if len(self._streams) < MAX_STREAMS:
-            if exchange.capture and len(self._streams) >= MAX_CAPTURED_STREAMS:
-                exchange.give_up()
-                context.counters["requests_skipped:too_many_open"] += 1
-            self._streams[stream_id] = _Stream(exchange)
-        else:
-            context.counters["h2_unwatched_streams"] += 1
+        if exchange.capture:
+            exchange.request_fields = fields[2:]
+        self._watch(stream_id, exchange)
+        return result
+
+    def _watch(self, stream_id: int, exchange: OpenExchange) -> None:
+        """A request has begun: look at what comes of it, if there is room for that."""
+        counters = self._context.counters
+        if self._blind or len(self._streams) >= MAX_STREAMS:
+            counters["h2_unwatched_streams"] += 1
             if len(self._unwatched) < _MAX_UNWATCHED:
                 self._unwatched[stream_id] = 0
-        return result
+            return
+        kept = len(exchange.request_fields)
+        if exchange.capture and kept > self._context.max_head_size:
+            exchange.give_up()
+            counters["requests_skipped:head_too_long"] += 1
+        elif exchange.capture and self._kept + kept > MAX_OPEN_BYTES:
+            exchange.give_up()
+            counters["requests_skipped:too_many_open"] += 1
+        kept = len(exchange.request_fields)
+        self._kept += kept
+        self._streams[stream_id] = _Stream(exchange, kept)
+
+    def _keep_trailers(self, stream: _Stream, block: Block) -> bytes:
+        """The trailers as they go into the record."""
+        if not stream.exchange.capture:
+            return b""
+        trailers = lines(block.fields) or b""
+        if len(trailers) > self._context.max_head_size:
+            self._context.counters["h2_trailers_too_long"] += 1
+            return b""
+        stream.kept += len(trailers)
+        self._kept += len(trailers)
+        return trailers
 
     def _server_block(self, stream_id: int, block: Block, encoded: bytes) -> bytes | None:
         """A response's head or trailers: the block to forward instead, or None for the same."""
@@ -498,10 +584,10 @@ class Http2Tap:
             return None
         exchange = stream.exchange
         if stream.answered:
-            exchange.response_trailers = _lines(block.fields) or b""
+            exchange.response_trailers = self._keep_trailers(stream, block)
             return None
         status = next((value for name, value in block.fields if name == b":status"), b"")
-        fields = _lines([field for field in block.fields if field[0][:1] != b":"])
+        fields = lines([field for field in block.fields if field[0][:1] != b":"])
         if len(status) != 3 or not status.isdigit() or fields is None:
             self._context.counters["h2_malformed_responses"] += 1
             exchange.abandon("protocol_error")
@@ -512,6 +598,13 @@ class Http2Tap:
         stream.answered = True
         lower = b"\r\n" + fields.lower()
         exchange.begin_response(self._context.unix_ns(), int(status), fields, self._context.policy.response(lower))
+        if exchange.capture:
+            if len(fields) > self._context.max_head_size:
+                exchange.give_up()
+                self._context.counters["responses_skipped:head_too_long"] += 1
+            else:
+                stream.kept += len(fields)
+                self._kept += len(fields)
         if exchange.may_tunnel and status[:1] == b"2":
             # section 8.5 and RFC 8441: a tunnel; what passes in it is not content
             self._context.counters["tunnels:connect"] += 1
@@ -526,63 +619,19 @@ class Http2Tap:
     def _stop_watching(self, stream_id: int) -> None:
         """No record is made of it from here on; it is still open."""
         stream = self._streams.pop(stream_id)
+        self._kept -= stream.kept
         self._unwatched[stream_id] = 1 if stream.exchange.request_ended else 0
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, side: _Direction) -> None:
+        """``side`` can no longer be read."""
         self._context.counters["raw:" + reason] += 1
         self._context.counters["abandoned"] += len(self._streams)
         for stream in self._streams.values():
             stream.exchange.abandon("protocol_error")
+        if self._anew and side is self._server:
+            self._blind = True
+            self._unwatched.update((stream_id, 0) for stream_id in self._streams)
+        else:
+            self.signal = Signal.ABORT if self._anew else Signal.RAW
         self._streams.clear()
-        self.signal = Signal.ABORT if self._anew else Signal.RAW
-
-
-def _lines(fields: list[tuple[bytes, bytes]]) -> bytes | None:
-    r"""The fields as ``name: value\r\n`` lines; None if a value cannot stand in such a line (section 8.2.1)."""
-    text = b"".join([b"%b: %b\r\n" % field for field in fields])
-    count = len(fields)
-    if text.count(b"\n") != count or text.count(b"\r") != count or b"\0" in text:
-        return None
-    return text
-
-
-def _without(block: Block, names: tuple[bytes, ...]) -> Block:
-    kept = [position for position, field in enumerate(block.fields) if field[0] not in names]
-    return Block(
-        [block.fields[position] for position in kept],
-        frozenset(new for new, old in enumerate(kept) if old in block.sensitive),
-        block.updates,
-    )
-
-
-_static_literals: dict[bytes, bytes] = {}
-
-
-def _additions(plan: Plan) -> bytes:
-    """The plan's fields as literals without indexing."""
-    static = _static_literals.get(plan.static)
-    if static is None:
-        static = b"".join(
-            literal(name, value) for name, _, value in (line.partition(b": ") for line in plan.static.splitlines())
-        )
-        if len(_static_literals) >= 64:  # a name for each request can come from the requests themselves
-            _static_literals.clear()
-        _static_literals[plan.static] = static
-    added = static + literal(b"tracestate", plan.tracestate) + literal(b"x-sp-num", plan.hops)
-    return added + literal(b"traceparent", plan.traceparent) if plan.traceparent else added
-
-
-def _header_frames(stream_id: int, flags: int, priority: bytes, block: bytes) -> bytes:
-    """HEADERS and as many CONTINUATION as it takes, without padding."""
-    payload = priority + block
-    kept = flags & (_END_STREAM | _PRIORITY)
-    stream = stream_id.to_bytes(4)
-    if len(payload) <= _PEER_FRAME_SIZE:
-        return len(payload).to_bytes(3) + bytes((_HEADERS, kept | _END_HEADERS)) + stream + payload
-    frames = []
-    for at in range(0, len(payload), _PEER_FRAME_SIZE):
-        piece = payload[at : at + _PEER_FRAME_SIZE]
-        last = _END_HEADERS if at + _PEER_FRAME_SIZE >= len(payload) else 0
-        head = bytes((_CONTINUATION, last)) if at else bytes((_HEADERS, kept | last))
-        frames.append(len(piece).to_bytes(3) + head + stream + piece)
-    return b"".join(frames)
+        self._kept = 0

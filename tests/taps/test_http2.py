@@ -16,7 +16,7 @@ from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.core.inject import HeaderConfig, Injector
 from sp_proxy.core.rules import Policy, PolicyConfig
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
-from sp_proxy.taps.http2 import MAX_BLOCK_BYTES, MAX_BLOCK_FRAMES, MAX_CAPTURED_STREAMS, MAX_STREAMS, PREFACE, Http2Tap
+from sp_proxy.taps.http2 import MAX_BLOCK_FRAMES, MAX_OPEN_BYTES, MAX_STREAMS, PREFACE, Http2Tap
 
 REQUEST = [
     (":method", "POST"),
@@ -323,7 +323,7 @@ UNEXPECTED = {
     "h2_push_promise": frame(5, 4, 1, b"\0\0\0\2" + BLOCK),
     "h2_padding": frame(1, 0x0C, 1, b"\xff" + BLOCK),
     "h2_settings": frame(4, 0, 0, b"12345"),
-    "h2_frame_too_large": frame(1, 4, 1, b"\0" * (MAX_BLOCK_BYTES + 1)),
+    "h2_frame_size": frame(1, 4, 1, b"\0" * 16385),
     "h2_block_too_large": frame(1, 0, 1, BLOCK) + frame(9, 0, 1, b"") * (MAX_BLOCK_FRAMES + 1),
     "index_beyond_table": frame(1, 4, 1, b"\xff\x20"),
 }
@@ -366,10 +366,94 @@ def test_not_the_preface() -> None:
     assert tap.signal is Signal.RAW
 
 
-def test_of_many_open_streams_some_are_not_captured() -> None:
+def test_a_thousand_open_streams_are_all_captured() -> None:
     both = Watched()
-    both.tap.client(b"".join(frame(1, 5, 1 + 2 * n, BLOCK) for n in range(MAX_CAPTURED_STREAMS + 10)))
-    assert both.counters["requests_skipped:too_many_open"] == 10
+    streams = range(1, 2001, 2)
+    both.tap.client(b"".join(frame(1, 5, stream, BLOCK) for stream in streams))
+    answer = hpack.Encoder().encode([(":status", "204")])
+    both.tap.server(b"".join(frame(1, 5, stream, answer) for stream in streams))
+    assert [record.status for record in both.records] == [204] * 1000
+    assert both.tap.idle
+
+
+def test_what_open_exchanges_keep_is_bounded() -> None:
+    both = Watched(max_body_size=1 << 20)
+    piece = b"x" * 16384
+    count = MAX_OPEN_BYTES // (1 << 20)
+    for number in range(count + 5):
+        both.tap.client(frame(1, 4, 1 + 2 * number, BLOCK))
+        for _ in range(64):
+            both.tap.client(frame(0, 0, 1 + 2 * number, piece))
+    assert both.counters["requests_skipped:too_many_open"] == 5  # the last that is kept is cut
+    both.tap.close("client_aborted")
+    assert len(both.records) == count
+    assert [record.request_body_size for record in both.records] == [1 << 20] * count
+    assert MAX_OPEN_BYTES - 65536 < sum(len(record.request_body) for record in both.records) <= MAX_OPEN_BYTES
+    both.tap.client(frame(1, 5, 999, BLOCK))
+    both.tap.client(frame(3, 0, 999, b"\0\0\0\x08"))
+    assert len(both.records) == count + 1  # there is room again
+
+
+def test_a_longer_head_than_is_kept_is_forwarded_and_injected() -> None:
+    both = Watched()
+    both.tap.server(frame(4, 0, 0, b"\0\5\0\x10\0\0" + b"\0\6\0\x10\0\0"))
+    block = hpack.Encoder().encode([*REQUEST, ("x-large", "v" * 140_000)], huffman=False)
+    assert b"x-sp-service-name" in both.tap.client(frame(1, 5, 1, block))
+    assert both.counters["requests_skipped:head_too_long"] == 1
+    both.tap.client(frame(1, 5, 3, BLOCK))
+    answer = hpack.Encoder().encode([(":status", "200"), ("x-large", "v" * 140_000)], huffman=False)
+    both.tap.client(frame(4, 0, 0, b"\0\5\0\x10\0\0"))
+    both.tap.server(frame(1, 5, 1, answer) + frame(1, 5, 3, answer))
+    assert both.counters["responses_skipped:head_too_long"] == 1
+    assert (both.records, both.tap.idle) == ([], True)
+
+
+def test_what_an_unwatched_stream_ends_with() -> None:
+    """With content or without, it is open until both ends have finished."""
+    both = Watched()
+    both.server.update_settings({h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
+    both.exchange_bytes()
+    both.answer(
+        both.request(base=[(":method", "CONNECT"), (":protocol", "websocket"), *REQUEST[1:4]], body=b"q"), body=b"a"
+    )
+    assert both.counters["tunnels:connect"] == 1
+    assert both.tap.idle
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_what_the_server_said_before_the_client_is_not_said_twice(cut: int) -> None:
+    first = frame(4, 0, 0, b"\0\3\0\0\0\x64") + frame(8, 0, 0, b"\0\1\0\0") + frame(4, 1, 0, b"")
+    both = Watched()
+    tap = Http2Tap(both.tap._context, Endpoints("", 0, "", 0))
+    tap.server_has_said(first[:cut])
+    tap.client(PREFACE)
+    assert tap.server(first[cut:]) == first[cut:]
+
+
+def test_a_server_that_cannot_be_read_once_encoded_anew_is_not_cut_off() -> None:
+    both = Watched()
+    both.answer(both.request([("x-sp-num", "4")]))
+    both.tap.client(frame(1, 5, 3, BLOCK))
+    bad = UNEXPECTED["index_beyond_table"] + b"and more"
+    assert both.tap.server(bad) == bad
+    assert both.tap.signal is Signal.NONE
+    assert both.tap.server(b"whatever") == b"whatever"
+    assert both.counters["raw:index_beyond_table"] == both.counters["abandoned"] == 1
+    assert b"x-sp-service-name" in both.tap.client(frame(1, 5, 5, BLOCK))
+    assert len(both.records) == 1
+
+
+def test_a_request_at_the_origin_s_limit_is_not_made_longer() -> None:
+    both = Watched()
+    size = sum(len(name) + len(value) + 32 for name, value in REQUEST)
+    both.tap.server(frame(4, 0, 0, b"\0\6" + (size + 100).to_bytes(4)))
+    sent = frame(1, 5, 1, BLOCK)
+    assert both.tap.client(sent) == sent
+    assert both.counters["h2_not_injected"] == 1
+    both.tap.server(frame(4, 0, 0, b"\0\6" + (size + 1000).to_bytes(4)))
+    assert b"x-sp-service-name" in both.tap.client(frame(1, 5, 3, BLOCK))
+    both.tap.close("client_aborted")
+    assert [b"x-sp-service-name" in record.request_fields for record in both.records] == [False, True]
 
 
 def test_streams_beyond_the_limit_are_injected_and_not_watched() -> None:

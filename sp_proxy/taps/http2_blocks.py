@@ -1,0 +1,68 @@
+"""Header blocks of HTTP/2 (RFC 9113 section 4.3) between the wire and the policy, which reads and writes lines of HTTP/1."""
+
+from sp_proxy.core.inject import Plan
+from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, literal
+
+_HEADERS, _CONTINUATION = 1, 9
+_END_STREAM, _END_HEADERS, _PRIORITY = 0x1, 0x4, 0x20
+PEER_FRAME_SIZE = 16384
+"""What every receiver must accept (section 4.2); nothing larger is made here."""
+
+
+def lines(fields: list[tuple[bytes, bytes]]) -> bytes | None:
+    r"""The fields as ``name: value\r\n`` lines; None if a value cannot stand in such a line (section 8.2.1)."""
+    text = b"".join([b"%b: %b\r\n" % field for field in fields])
+    count = len(fields)
+    if text.count(b"\n") != count or text.count(b"\r") != count or b"\0" in text:
+        return None
+    return text
+
+
+def without(block: Block, names: tuple[bytes, ...]) -> Block:
+    """The block less the fields of these names."""
+    kept = [position for position, field in enumerate(block.fields) if field[0] not in names]
+    fields = [block.fields[position] for position in kept]
+    return Block(
+        fields,
+        frozenset(new for new, old in enumerate(kept) if old in block.sensitive),
+        block.updates,
+        sum(len(name) + len(value) + ENTRY_OVERHEAD for name, value in fields),
+    )
+
+
+def list_size(plan: Plan) -> int:
+    """What the plan's fields add to a header list (section 6.5.2)."""
+    return len(plan.lines) + plan.lines.count(b"\n") * (ENTRY_OVERHEAD - 4)  # ``: `` and CRLF do not count
+
+
+_static_literals: dict[bytes, bytes] = {}
+
+
+def additions(plan: Plan) -> bytes:
+    """The plan's fields as literals without indexing."""
+    static = _static_literals.get(plan.static)
+    if static is None:
+        static = b"".join(
+            literal(name, value) for name, _, value in (line.partition(b": ") for line in plan.static.splitlines())
+        )
+        if len(_static_literals) >= 64:  # a name for each request can come from the requests themselves
+            _static_literals.clear()
+        _static_literals[plan.static] = static
+    added = static + literal(b"tracestate", plan.tracestate) + literal(b"x-sp-num", plan.hops)
+    return added + literal(b"traceparent", plan.traceparent) if plan.traceparent else added
+
+
+def header_frames(stream_id: int, flags: int, priority: bytes, block: bytes) -> bytes:
+    """HEADERS and as many CONTINUATION as it takes, without padding."""
+    payload = priority + block
+    kept = flags & (_END_STREAM | _PRIORITY)
+    stream = stream_id.to_bytes(4)
+    if len(payload) <= PEER_FRAME_SIZE:
+        return len(payload).to_bytes(3) + bytes((_HEADERS, kept | _END_HEADERS)) + stream + payload
+    frames = []
+    for at in range(0, len(payload), PEER_FRAME_SIZE):
+        piece = payload[at : at + PEER_FRAME_SIZE]
+        last = _END_HEADERS if at + PEER_FRAME_SIZE >= len(payload) else 0
+        head = bytes((_CONTINUATION, last)) if at else bytes((_HEADERS, kept | last))
+        frames.append(len(piece).to_bytes(3) + head + stream + piece)
+    return b"".join(frames)

@@ -1,0 +1,51 @@
+"""Blocks and lines."""
+
+import hpack
+import pytest
+
+from sp_proxy.core.inject import RANDOM_BITS, HeaderConfig, Injector
+from sp_proxy.taps.hpack import Block, Decoder
+from sp_proxy.taps.http2_blocks import PEER_FRAME_SIZE, additions, header_frames, lines, list_size, without
+
+FIELDS = [(b":method", b"GET"), (b"x-a", b"1"), (b"x-b", b"2"), (b"x-a", b"3")]
+
+
+@pytest.mark.parametrize("value", [b"a\nb", b"a\r", b"\r\n", b"a\0b"])
+def test_a_value_that_would_end_its_line_is_no_line(value: bytes) -> None:
+    assert lines(FIELDS) == b":method: GET\r\nx-a: 1\r\nx-b: 2\r\nx-a: 3\r\n"
+    assert lines([*FIELDS, (b"x-c", value)]) is None
+    assert lines([(value, b"")]) is None
+
+
+def test_without_keeps_the_marks_at_their_fields() -> None:
+    block = Block(FIELDS, frozenset({0, 2}), b"\x20", 200)
+    kept = without(block, (b"x-a",))
+    assert kept.fields == [(b":method", b"GET"), (b"x-b", b"2")]
+    assert kept.sensitive == {0, 1}
+    assert (kept.updates, kept.size) == (b"\x20", 7 + 3 + 32 + 3 + 1 + 32)
+
+
+def test_additions_are_the_plan_s_lines() -> None:
+    plan = Injector(HeaderConfig("shop")).plan(b"\r\n", b"\r\n", (1 << RANDOM_BITS) - 1)
+    decoded = Decoder().decode(additions(plan))
+    assert sorted(plan.lines.splitlines()) == sorted(b"%b: %b" % field for field in decoded.fields)
+    assert list_size(plan) == decoded.size
+
+
+@pytest.mark.parametrize("size", [0, PEER_FRAME_SIZE - 5, PEER_FRAME_SIZE - 4, 5 * PEER_FRAME_SIZE])
+def test_frames_are_no_larger_than_every_receiver_takes(size: int) -> None:
+    block = hpack.Encoder().encode([("x-a", "b")]) + b"\0" * size
+    sent = header_frames(7, 0x25, b"prior", block)
+    at, payload, kinds = 0, b"", []
+    while at < len(sent):
+        length = int.from_bytes(sent[at : at + 3])
+        assert length <= PEER_FRAME_SIZE
+        kinds.append((sent[at + 3], sent[at + 4]))
+        assert sent[at + 5 : at + 9] == b"\0\0\0\7"
+        payload += sent[at + 9 : at + 9 + length]
+        at += 9 + length
+    assert payload == b"prior" + block
+    assert [kind for kind, _ in kinds] == [1] + [9] * (len(kinds) - 1)
+    ends = [flags & 4 for _, flags in kinds]
+    assert ends == [0] * (len(kinds) - 1) + [4]
+    assert kinds[0][1] | 4 == 0x25
