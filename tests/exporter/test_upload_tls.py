@@ -17,8 +17,8 @@ from hypercorn.trio import serve
 from pydantic import SecretStr
 
 from sp_proxy.exporter.encode import Payload
-from sp_proxy.exporter.outcome import Accepted, Retryable
-from sp_proxy.exporter.upload import HostNotApprovedError, OtlpHttp, tls_context
+from sp_proxy.exporter.outcome import Accepted, Permanent, Retryable
+from sp_proxy.exporter.upload import OtlpHttp, tls_context, traces_url
 from sp_proxy.settings.model import Upload
 from tests.misbehaving_backend import open_backend
 
@@ -177,10 +177,24 @@ async def test_a_host_that_is_approved(url):
         pass
 
 
-async def test_the_host_is_looked_at_again_for_each_request():
-    async with destination("https://good.example") as otlp:
-        with pytest.raises(HostNotApprovedError, match="not an approved host"):
-            await otlp._client.post("http://127.0.0.1:9/", content=b"")
+async def test_the_host_is_looked_at_again_for_each_connection():
+    async with open_backend() as backend, destination("http://good.example") as otlp:
+        otlp._url = traces_url(backend.url)
+        assert await otlp.send(PAYLOAD) == Permanent(
+            "host_not_approved", "HostNotApprovedError: 127.0.0.1 is not an approved host"
+        )
+    assert backend.connections == 0
+
+
+async def test_credentials_of_a_url_are_sent_and_not_shown():
+    async with open_backend() as backend:
+        url = backend.url.replace("http://", "http://us%40er:pass@")
+        async with destination(url) as otlp:
+            assert await otlp.send(PAYLOAD) == Accepted()
+            assert "pass" not in otlp.origin
+    (received,) = backend.received
+    assert received.headers["authorization"] == "Basic dXNAZXI6cGFzcw=="
+    assert received.headers["host"] == backend.url.removeprefix("http://")
 
 
 async def test_a_proxy_by_setting():
