@@ -8,10 +8,11 @@ In each run the fault holds until all records are in, so an intake that waited f
 and the books are checked at every step (``rig.BalanceCheck``). Sockets, HTTP and TLS are real.
 """
 
+import socket
 import tracemalloc
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -51,6 +52,7 @@ PER_BATCH = 4
 INTAKE_SECONDS = 2.0
 """A frame is taken in far less, on a busy machine too; the shortest fault here that an intake could wait for is longer."""
 TIMES = {"retry": {"initial_interval": "10ms", "max_interval": "40ms", "max_elapsed_time": "1h"}}
+SHORT_RETRY = {"initial_interval": "10ms", "max_interval": "40ms", "max_elapsed_time": "100ms"}
 UPLOAD = {"concurrency": 4, "read_timeout": "300ms", "timeout": "600ms"}
 GIB = 1 << 30
 
@@ -204,10 +206,9 @@ async def test_a_fault_that_passes(name):
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_that_lasts_without_a_spool(name):
     fault = FAULTS[name]
-    retry = {"initial_interval": "10ms", "max_interval": "40ms", "max_elapsed_time": "100ms"}
     async with open_backend() as backend:
         backend.otherwise = fault.behave
-        async with rig_to(backend, retry=retry) as rig:
+        async with rig_to(backend, retry=SHORT_RETRY) as rig:
             await take_in(rig)
             stats = await rig.settled(RECORDS)
     if fault.kind == "retried":
@@ -324,12 +325,46 @@ async def test_a_port_that_accepts_and_never_reads():
     """The kernel takes connections for a listener that nobody serves: the request is never answered."""
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-    retry = {"initial_interval": "10ms", "max_interval": "40ms", "max_elapsed_time": "100ms"}
-    async with listener, open_rig(url, upload=UPLOAD, retry=retry) as rig:
+    async with listener, open_rig(url, upload=UPLOAD, retry=SHORT_RETRY) as rig:
         await take_in(rig)
         stats = await rig.settled(RECORDS)
     assert stats.dropped == {"retries_exhausted": RECORDS}
     assert set(stats.uploads) == {"retryable:read_timeout"}
+
+
+async def test_a_connection_that_is_never_made():
+    """The kernel drops what asks for a connection while a listener's queue is full."""
+    with socket.socket() as listener, ExitStack() as fillers:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        upload = UPLOAD | {"connect_timeout": "100ms"}
+        async with open_rig(url, upload=upload, retry=SHORT_RETRY) as rig:
+            await take_in(rig)
+            stats = await rig.settled(RECORDS)
+    assert stats.dropped == {"retries_exhausted": RECORDS}
+    assert set(stats.uploads) == {"retryable:connect_timeout"}
+
+
+async def test_a_request_that_is_never_read():
+    """It is larger than what the kernel takes on its way."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(100)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        upload = {"compression": "none", "write_timeout": "100ms", "read_timeout": "20s", "timeout": "20s"}
+        async with open_rig(
+            url, upload=upload, retry=SHORT_RETRY, batch={"max_records": 200, "max_size": "1GiB"}
+        ) as rig:
+            await rig.send_records(200, request_body=bytes(64 << 10), request_body_size=64 << 10)
+            stats = await rig.settled(200)
+    assert stats.dropped == {"retries_exhausted": 200}
+    assert set(stats.uploads) == {"retryable:write_timeout"}
 
 
 async def test_a_name_that_does_not_exist_is_retried():
@@ -400,10 +435,9 @@ async def test_a_wrong_certificate_that_stays_is_outlived_by_the_spool(authority
 
 async def test_plain_http_where_tls_is_expected_gets_nothing(authority):
     upload = TLS | {"ca_file": str(authority.ca_file), "timeout": "600ms"}
-    retry = {"initial_interval": "10ms", "max_interval": "40ms", "max_elapsed_time": "100ms"}
     async with open_backend() as backend:
         url = backend.url.replace("http:", "https:")
-        async with open_rig(url, upload=upload, retry=retry) as rig:
+        async with open_rig(url, upload=upload, retry=SHORT_RETRY) as rig:
             await take_in(rig)
             stats = await rig.settled(RECORDS)
     assert stats.dropped == {"retries_exhausted": RECORDS}
