@@ -9,6 +9,11 @@ from sp_proxy.exporter.stats import DestinationStats
 Each = Sequence[DestinationStats]
 
 _COUNTERS: tuple[tuple[str, str, Callable[[DestinationStats], float]], ...] = (
+    (
+        "records_elsewhere",
+        "Captured records that went to other exporters only, before this one came into the settings or after it had left.",
+        lambda each: each.elsewhere,
+    ),
     ("records_recovered", "Records that an earlier life has left in the spool.", lambda each: each.recovered),
     ("records_accepted", "Records that the backend accepted.", lambda each: each.accepted),
     ("upload_sent_bytes", "Body bytes of attempts that the backend accepted.", lambda each: each.bytes_sent),

@@ -3,8 +3,8 @@
 The delivery equation can be checked from outside, at any scrape, for each exporter::
 
     exchanges_captured + records_recovered
-        = records_accepted + records_rejected + records_waiting + records_dropped + what all exporters share
-          (records_shed, records_waiting_batch)
+        = records_accepted + records_rejected + records_waiting + records_dropped + records_elsewhere
+          + what all exporters share (records_shed, records_waiting_batch)
 
 Workers' totals carry a ``worker`` label and never decrease when a worker restarts.
 """

@@ -1,6 +1,7 @@
 """The delivery equation with its numbers, as the plain data of ``GET /status``; ``sp-proxy status`` prints it.
 
-For each exporter: captured + recovered = accepted + rejected + waiting + spooled + dropped. What is shed or waits before
+For each exporter: captured + recovered = accepted + rejected + waiting + spooled + dropped, where captured is what was
+captured while there was such an exporter. What is shed or waits before
 there is a payload counts for every exporter alike, so that each line of the equation stands for itself.
 """
 
@@ -35,7 +36,7 @@ def _exporter(stats: ExporterStats, each: DestinationStats) -> dict[str, Any]:
     dropped.update(each.dropped)
     return {
         "name": each.name,
-        "captured": stats.captured,
+        "captured": stats.captured - each.elsewhere,
         "recovered": each.recovered,
         "accepted": each.accepted,
         "rejected": each.rejected,

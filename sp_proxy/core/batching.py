@@ -56,6 +56,10 @@ class Batcher:
         self._size = 0
         self._oldest = 0.0
 
+    def limit(self, limits: BatchLimits) -> None:
+        """Other limits from now on; an open batch above them is closed by the next record, or by its age."""
+        self._limits = limits
+
     @property
     def pending(self) -> int:
         """Records in the open batch."""

@@ -45,6 +45,10 @@ class SpoolIndex:
         self.size = 0
         """Bytes on disk, leased entries included."""
 
+    def limit(self, limits: SpoolLimits) -> None:
+        """Other limits from now on: ``expired`` and ``to_evict`` say what must go."""
+        self._limits = limits
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -20,9 +20,17 @@ class BatchStage:
     def __init__(self, limits: BatchLimits) -> None:
         self._batcher = Batcher(limits)
         self._opened = trio.lowlevel.ParkingLot()
+        self._earlier = trio.Event()
+        """The open batch may be due earlier than it was."""
         self._send, self._receive = trio.open_memory_channel[Batch](HANDOVER_BATCHES)
         self._closed_records = 0
         self._closed_size = 0
+
+    def limit(self, limits: BatchLimits) -> None:
+        """Other limits from now on."""
+        self._batcher.limit(limits)
+        self._opened.unpark_all()
+        self._earlier.set()
 
     @property
     def size(self) -> int:
@@ -53,7 +61,9 @@ class BatchStage:
             if deadline is None:
                 await self._opened.park()
                 continue
-            await trio.sleep_until(deadline)
+            with trio.move_on_at(deadline):
+                await self._earlier.wait()
+                self._earlier = trio.Event()
             batch = self._batcher.expire(trio.current_time())
             await self._hand_over([batch] if batch else [])
 

@@ -29,8 +29,8 @@ OVERLOAD = frozenset({"http_429", "http_503", "timeout", "read_timeout", "write_
 SIZE_MEMORY_SECONDS = 600.0
 """So long what is as large as something that was too large is split before it is sent."""
 
-GiveBack = Literal["later", "park"]
-"""Not decided: to be tried again in this life, or in another one."""
+GiveBack = Literal["next", "later", "park"]
+"""Not decided: to be tried again, as the next one, or behind the others; or only in another life."""
 
 
 class Verdict(Struct, frozen=True):
@@ -77,6 +77,8 @@ class Delivery:
         """Those that have no leave to attempt."""
         self._draining = False
         self._drain_deadline = float("inf")
+        self._stopping = False
+        self._leasing: set[trio.CancelScope] = set()
         self._log = SparingLog(exporter=name) if name else SparingLog()
 
     @property
@@ -85,7 +87,9 @@ class Delivery:
         return self._limit.value
 
     async def run(self) -> None:
-        """Deliver until cancelled. A payload in the hands of a cancelled task stays leased."""
+        """Deliver until ``stop`` or until cancelled. A payload in the hands of a cancelled task stays leased, unless
+        ``stop`` was called before.
+        """
         async with trio.open_nursery() as nursery:
             for _ in range(self._concurrency):
                 nursery.start_soon(self._task)
@@ -99,16 +103,29 @@ class Delivery:
         self._waits.unpark_all()
         self._gate.unpark_all()
 
+    def stop(self) -> None:
+        """Another delivery takes over the queue: lease nothing more, give back what waits. ``run`` returns when the
+        attempts that are under way have ended.
+        """
+        self._stopping = True
+        for scope in self._leasing:
+            scope.cancel()
+        self._waits.unpark_all()
+        self._gate.unpark_all()
+
     async def _task(self) -> None:
-        while True:
-            lease = await self._queue.lease()
+        while (lease := await self._lease()) is not None:
             try:
                 end = await self._deliver(lease)
+            except trio.Cancelled:
+                if self._stopping:
+                    self._queue.release(lease)
+                raise
             except Exception as error:  # noqa: BLE001 (only a fault of our own: it costs this payload, not the daemon)
                 self._log.fault("upload_failed", error, records_dropped=lease.payload.records)
                 end = [Verdict("internal_error", lease.payload.records)]
-            if end == "later":
-                self._queue.release(lease, later=True)
+            if end == "next" or end == "later":  # noqa: PLR1714 (a list has no hash)
+                self._queue.release(lease, later=end == "later")
             elif end == "park":
                 self._queue.park(lease)
                 self._queue.leave_disk()  # no use in reading it all now
@@ -116,6 +133,18 @@ class Delivery:
             else:
                 self._queue.ack(lease)
                 self._count(end)
+
+    async def _lease(self) -> Lease | None:
+        """The next payload; None when there is to be no more."""
+        if self._stopping:
+            return None
+        with trio.CancelScope() as scope:
+            self._leasing.add(scope)
+            try:
+                return await self._queue.lease()
+            finally:
+                self._leasing.discard(scope)
+        return None
 
     def _count(self, verdicts: list[Verdict]) -> None:
         for verdict in verdicts:
@@ -134,7 +163,7 @@ class Delivery:
             part = parts.pop()
             end = TooLarge() if self._was_too_large(part) else await self._attempt(part, lease)
             match end:
-                case "later" | "park":
+                case "next" | "later" | "park":
                     return end
                 case TooLarge():
                     halves = await trio.to_thread.run_sync(split, part) if part.records > 1 else None
@@ -156,7 +185,7 @@ class Delivery:
         backoff: Backoff | None = None
         while True:
             if not await self._may_send():
-                return "park"
+                return "next" if self._stopping else "park"
             began = trio.current_time()
             backoff = backoff or Backoff(self._policy, began)
             try:
@@ -228,8 +257,8 @@ class Delivery:
             self._gate.unpark_all()  # they wait for a probe that is over; the next one may be theirs
 
     async def _may_send(self) -> bool:
-        """Wait for leave to attempt, and take a slot; False when that takes longer than we have."""
-        while True:
+        """Wait for leave to attempt, and take a slot; False when that takes longer than we have, or is not wanted."""
+        while not self._stopping:
             now = trio.current_time()
             wait = self._not_before - now
             if wait <= 0:
@@ -242,6 +271,7 @@ class Delivery:
             if now + wait > self._drain_deadline:
                 return False
             await _park(self._gate, wait)
+        return False
 
     async def _wait(self, seconds: float) -> None:
         """Sleep; a drain that begins meanwhile, or a destination that works again, ends it."""

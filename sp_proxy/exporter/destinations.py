@@ -1,214 +1,189 @@
-"""The destinations that the settings ask for: each a sink with its own queue, spool, uploads and counters.
+"""The running destinations: each a name with its own books, an outlet, and outlets of before that finish.
 
-They share nothing but the bytes of the payloads, so one that is down does not stop the others.
+They share nothing but the bytes of the payloads, so one that is down does not stop the others. A destination whose place
+changes while it runs begins a new outlet; the old one delivers what it has, where it was meant to go, for
+``retry.max_elapsed_time`` at most, then leaves it on disk.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import trio
-from msgspec import Struct
-from pydantic import SecretStr
 
-from sp_proxy.core.retry import RetryPolicy
-from sp_proxy.core.spool_index import SpoolLimits
-from sp_proxy.exporter.delivery import Delivery
 from sp_proxy.exporter.encode import Form, Payload
-from sp_proxy.exporter.lines import LinesFile, Stdout
-from sp_proxy.exporter.queue import MemoryQueue
-from sp_proxy.exporter.resource import PUBLIC_KEY, resource_attributes
+from sp_proxy.exporter.outlet import Outlet
+from sp_proxy.exporter.routes import Route, World
 from sp_proxy.exporter.sparing_log import SparingLog
-from sp_proxy.exporter.spool import Spool
-from sp_proxy.exporter.spool_files import SpoolFiles
-from sp_proxy.exporter.spool_place import spool_directory, spool_root
-from sp_proxy.exporter.spool_queue import SpoolPolicy, SpoolQueue
-from sp_proxy.exporter.stats import DestinationStats, Ledger, SpoolStats
-from sp_proxy.exporter.upload import OtlpHttp, traces_url
-from sp_proxy.settings.checks import host_of
-from sp_proxy.settings.model import Destination as DestinationSettings
-from sp_proxy.settings.model import SettingsModel
+from sp_proxy.exporter.stats import DestinationStats, DropReason, Ledger
 
-Sink = OtlpHttp | LinesFile | Stdout
-
-_NO_KEY = SecretStr("")
-
-
-class World(Struct, frozen=True):
-    """What the outside world is to a destination."""
-
-    clock: Callable[[], float]
-    """Tells unix time."""
-    randomness: Callable[[], float]
-    """Uniform in 0 to 1."""
-
-
-class Plan(Struct, frozen=True):
-    """One destination as the settings have it."""
-
-    name: str
-    settings: DestinationSettings
-    url: str
-    """Empty for what is not sent over a network."""
-    form: Form
-    """Of the payloads that it takes."""
-
-    @property
-    def target(self) -> str:
-        """Where it goes, to tell spools apart."""
-        if self.url:
-            return str(traces_url(self.url))
-        return self.settings.path or "-"
-
-
-def plans(settings: SettingsModel, environ: Mapping[str, str]) -> list[Plan]:
-    """The destinations in order; without ``exporters`` the Softprobe backend alone. Only that gets the public key."""
-    resource = resource_attributes(settings, environ)
-    keyless = {name: value for name, value in resource.items() if name != PUBLIC_KEY}
-    found = []
-    for each in settings.exporters or [DestinationSettings(type="softprobe")]:
-        softprobe = each.type == "softprobe"
-        local = each.type in {"file", "stdout"}
-        found.append(
-            Plan(
-                each.name or each.type,
-                each,
-                "" if local else each.url or settings.sp_backend_url,
-                Form(
-                    resource if softprobe else keyless,
-                    "none" if local else each.compression or settings.upload.compression,
-                ),
-            )
-        )
-    return found
-
-
-def spool_directories(settings: SettingsModel, environ: Mapping[str, str]) -> dict[str, Path]:
-    """The spool of each destination by its name, whether it exists or not; none when there is no place for spools."""
-    root = spool_root(settings.spool.directory, environ)
-    if root is None:
-        return {}
-    return {plan.name: spool_directory(root, plan.name, plan.target) for plan in plans(settings, environ)}
+PATIENCE = 300.0
+"""Seconds for an outlet that finishes, where ``retry.max_elapsed_time`` knows no limit."""
 
 
 class Destination:
     """A running destination. ``append`` hands it a payload; ``run`` does the rest."""
 
-    def __init__(
-        self,
-        settings: SettingsModel,
-        plan: Plan,
-        world: World,
-        *,
-        spool_directory: Path | None = None,
-        on_settled: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Without a directory it has no spool. Raises ValueError, one line for a person, for settings that cannot be used."""
-        self.name = plan.name
-        self.form = plan.form
-        self._ledger = Ledger(on_settled)
-        self._log = SparingLog(exporter=plan.name)
-        self.sink = _sink(settings, plan, world)
-        self.queue = self._queue(settings, spool_directory, world.clock)
-        retry = settings.retry
-        self.delivery = Delivery(
-            self.queue,
-            self.sink,
-            RetryPolicy(
-                retry.initial_interval,
-                retry.max_interval,
-                retry.multiplier,
-                retry.randomization_factor,
-                retry.max_elapsed_time,
-            ),
-            self._ledger,
-            concurrency=settings.upload.concurrency if plan.url else 1,
-            clock=world.clock,
-            randomness=world.randomness,
-            name=plan.name,
-        )
+    def __init__(self, route: Route, world: World, *, on_settled: Callable[[], None] = lambda: None) -> None:
+        self.name = route.name
+        self.form: Form = route.form
+        self.ended = False
+        """Retired, and nothing of it is left to do."""
+        self._world = world
+        self._on_settled = on_settled
+        self._news = trio.Event()
+        self._ledger = Ledger(self._settled)
+        self._log = SparingLog(exporter=route.name)
+        self._outlet = Outlet(route, self._ledger, world, self._log)
+        self._older: list[Outlet] = []
+        self._elsewhere = 0
+        self._left_at: int | None = None
+        self._spooled_before = 0
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def outlet(self) -> Outlet:
+        """The one that takes new payloads."""
+        return self._outlet
+
+    @property
+    def size(self) -> int:
+        """Bytes of payloads in memory."""
+        return sum(each.queue.size for each in self._outlets)
+
+    @property
+    def active_records(self) -> int:
+        """Records that may still be sent in this life."""
+        return sum(each.queue.active_records for each in self._outlets)
+
+    @property
+    def retired(self) -> bool:
+        """The settings know it no more: it takes nothing new."""
+        return self._left_at is not None
 
     def append(self, payload: Payload) -> None:
         """Take a payload, or lose it, counted. Never waits."""
-        if not self.queue.append(payload):
+        if not self._outlet.queue.append(payload):
             self._ledger.drop("queue_full", payload.records)
             self._log.warning("queue_full", records_dropped=payload.records)
 
     async def run(self) -> None:
-        """Deliver until cancelled; then keep what can be kept on disk, and count the rest as lost."""
-        sink: AbstractAsyncContextManager[Any] = self.sink
-        try:
-            async with sink, trio.open_nursery() as nursery:
-                nursery.start_soon(self.queue.run)
-                nursery.start_soon(self.delivery.run)
-        finally:
-            with trio.CancelScope(shield=True):
-                lost = await self.queue.finish()
-            self._ledger.drop("shutdown", lost)
-            if lost:
-                self._log.warning("records_lost_at_shutdown", records_dropped=lost)
+        """Deliver until retired and done, or until cancelled; then keep what can be kept on disk, and count the rest as
+        lost.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for outlet in self._outlets:
+                nursery.start_soon(self._run, outlet)
+        self.ended = True
+        self._on_settled()
 
-    def stats(self) -> DestinationStats:
-        """A snapshot."""
-        ledger, queue = self._ledger, self.queue
+    def follow(self, route: Route) -> None:
+        """Deliver by this route from now on."""
+        self.form = route.form
+        if (
+            not self._outlet.ending
+            and route.manner == self._outlet.route.manner
+            and route.place == self._outlet.route.place
+        ):
+            return
+        if route.place == self._outlet.route.place and not self._outlet.ending:
+            self._outlet.replace(route)
+            return
+        old = self._outlet
+        back = next((each for each in self._older if each.route.place == route.place and not each.ending), None)
+        if back is not None:
+            # Its spool is its own until it ends, so what comes for its place goes to it again.
+            self._older.remove(back)
+            back.replace(route)
+            self._outlet = back
+        else:
+            self._outlet = Outlet(route, self._ledger, self._world, self._log)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._run, self._outlet)
+        if old.left is not None:
+            self._spooled_before += old.left.spooled
+        else:
+            self._older.append(old)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._see_out, old)
+
+    def join(self, encoded: int) -> None:
+        """It exists from now on, again or for the first time; so many records were encoded before."""
+        if self._left_at is None:
+            self._elsewhere += encoded
+        else:
+            self._elsewhere += encoded - self._left_at
+            self._left_at = None
+
+    def retire(self, encoded: int) -> None:
+        """The settings know it no more: deliver what it has, then end. So many records were encoded up to now."""
+        self._left_at = encoded
+        if self._nursery is not None:
+            self._nursery.start_soon(self._see_out, self._outlet)
+
+    def drain(self, deadline: float) -> None:
+        """See ``Delivery.drain``."""
+        for outlet in self._outlets:
+            outlet.drain(deadline)
+
+    def stats(self, encoded: int = 0) -> DestinationStats:
+        """A snapshot, when so many records have been encoded for whichever destinations there were."""
+        ledger, outlets, current = self._ledger, self._outlets, self._outlet
+        delivery = current.courier.delivery
         return DestinationStats(
             name=self.name,
+            elsewhere=self._elsewhere + (encoded - self._left_at if self._left_at is not None else 0),
             recovered=ledger.recovered,
             accepted=ledger.accepted,
             rejected=ledger.rejected,
             rejections=dict(ledger.rejections),
             dropped=dict(ledger.dropped),
-            waiting_queue=queue.waiting_records,
-            spooled=queue.spooled_records,
-            in_flight=queue.leased_records,
-            queue_bytes=queue.size,
-            spool=queue.spool_stats() if isinstance(queue, SpoolQueue) else SpoolStats(),
+            waiting_queue=sum(each.queue.waiting_records for each in outlets),
+            spooled=self._spooled_before + sum(each.queue.spooled_records for each in outlets),
+            in_flight=sum(each.queue.leased_records for each in outlets),
+            queue_bytes=self.size,
+            spool=current.spool_stats(),
             uploads=dict(ledger.uploads),
             unreadable_answers=ledger.unreadable_answers,
             bytes_sent=ledger.bytes_sent,
-            concurrency=self.delivery.concurrency,
-            breaker=self.delivery.breaker.state,
-            breaker_opened=self.delivery.breaker.opened,
+            concurrency=delivery.concurrency,
+            breaker=delivery.breaker.state,
+            breaker_opened=current.breaker_opened,
             last_error=ledger.last_error,
             last_success_unix=ledger.last_success_unix,
         )
 
-    def _queue(
-        self, settings: SettingsModel, directory: Path | None, clock: Callable[[], float]
-    ) -> MemoryQueue | SpoolQueue:
-        queue, spool = settings.queue, settings.spool
-        memory = MemoryQueue(queue.max_records, queue.max_size)
-        if directory is None or spool.mode == "off":
-            return memory
-        policy = SpoolPolicy(
-            spool.mode,
-            above_records=int(queue.max_records * spool.overflow_above),
-            above_bytes=int(queue.max_size * spool.overflow_above),
-            after=spool.overflow_after,
-        )
-        disk = Spool(
-            SpoolFiles(directory, fsync=spool.fsync),
-            SpoolLimits(spool.max_size, spool.max_age),
-            clock=clock,
-            on_recovered=self._ledger.recover,
-            on_lost=self._ledger.drop,
-        )
-        return SpoolQueue(memory, disk, policy, self._log)
+    @property
+    def _outlets(self) -> list[Outlet]:
+        return [self._outlet, *self._older]
 
+    async def _run(self, outlet: Outlet) -> None:
+        try:
+            await outlet.run()
+        finally:
+            # Without an await: the records change hands in the books.
+            assert outlet.left is not None
+            reason: DropReason = "retries_exhausted" if outlet.ending else "shutdown"
+            if outlet in self._older:
+                self._older.remove(outlet)
+                self._spooled_before += outlet.left.spooled
+            self._ledger.drop(reason, outlet.left.lost)
+            if outlet.left.lost:
+                event = "records_lost_after_reload" if outlet.ending else "records_lost_at_shutdown"
+                self._log.warning(event, records_dropped=outlet.left.lost)
 
-def _sink(settings: SettingsModel, plan: Plan, world: World) -> Sink:
-    match plan.settings.type:
-        case "file":
-            return LinesFile(Path(plan.settings.path or ""), plan.settings.max_size)
-        case "stdout":
-            return Stdout()
-        case kind:
-            return OtlpHttp(
-                plan.url,
-                settings.public_key if kind == "softprobe" else _NO_KEY,
-                settings.upload,
-                world.clock,
-                further_headers=plan.settings.headers,
-                approved_hosts=settings.approved_backends or [host_of(plan.url)],
-            )
+    async def _see_out(self, outlet: Outlet) -> None:
+        """End an outlet that takes nothing new when it has nothing left, or too much for too long."""
+        patience = outlet.route.settings.retry.max_elapsed_time or PATIENCE
+        with trio.move_on_after(patience):
+            while outlet.queue.active_records and self._is_leaving(outlet):
+                await self._news.wait()
+        if self._is_leaving(outlet):
+            outlet.end()
+
+    def _is_leaving(self, outlet: Outlet) -> bool:
+        return outlet in self._older or (outlet is self._outlet and self.retired)
+
+    def _settled(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+        self._on_settled()

@@ -55,27 +55,25 @@ class WorkerReports:
 
     def __init__(self) -> None:
         self._counters: dict[int, Counter[str]] = {}
-        self._gauges: dict[int, dict[str, float]] = {}
-        self._connected: Counter[int] = Counter()
+        self._gauges: dict[WorkerChannel, dict[str, float]] = {}
+        """Of the channels that are open: a worker that was replaced may still serve beside its successor."""
         self.channel_errors = 0
 
-    def connect(self, worker_id: int) -> None:
+    def connect(self, channel: WorkerChannel) -> None:
         """A channel begins."""
-        self._connected[worker_id] += 1
-        self._counters.setdefault(worker_id, Counter())
+        self._gauges[channel] = {}
+        self._counters.setdefault(channel.worker_id, Counter())
 
-    def disconnect(self, worker_id: int) -> None:
+    def disconnect(self, channel: WorkerChannel) -> None:
         """A channel has ended. Its gauges go with it; its counters stay."""
-        self._connected[worker_id] -= 1
-        if not self._connected[worker_id]:
-            self._gauges.pop(worker_id, None)
+        del self._gauges[channel]
 
-    def add(self, worker_id: int, before: Totals, now: Totals) -> None:
+    def add(self, channel: WorkerChannel, before: Totals, now: Totals) -> None:
         """Two consecutive totals of one channel."""
-        counters = self._counters.setdefault(worker_id, Counter())
+        counters = self._counters[channel.worker_id]
         for name, value in now.counters.items():
             counters[name] += max(value - before.counters.get(name, 0), 0)
-        self._gauges[worker_id] = dict(now.gauges)
+        self._gauges[channel] = dict(now.gauges)
 
     def channel_dropped(self) -> dict[str, int]:
         """Records that workers lost before the channel, by reason."""
@@ -88,11 +86,19 @@ class WorkerReports:
         return dict(dropped)
 
     def snapshot(self) -> tuple[WorkerStats, ...]:
-        """By worker id."""
+        """By worker id; the gauges of processes with the same one are added up."""
+        open_channels: dict[int, list[dict[str, float]]] = {}
+        for channel, gauges in self._gauges.items():
+            open_channels.setdefault(channel.worker_id, []).append(gauges)
         return tuple(
-            WorkerStats(worker_id, self._connected[worker_id] > 0, dict(counters), self._gauges.get(worker_id, {}))
+            WorkerStats(worker_id, worker_id in open_channels, dict(counters), _sum(open_channels.get(worker_id, [])))
             for worker_id, counters in sorted(self._counters.items())
         )
+
+
+def _sum(gauges: list[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for each in gauges for name in each)
+    return {name: sum(each.get(name, 0) for each in gauges) for name in names}
 
 
 async def receive(
@@ -100,7 +106,7 @@ async def receive(
 ) -> None:
     """Read a channel to its end, then close it. Raises nothing that the worker could cause."""
     worker_id = channel.worker_id
-    reports.connect(worker_id)
+    reports.connect(channel)
     reader = FrameReader()
     totals = Totals()
     try:
@@ -112,7 +118,7 @@ async def receive(
                         case Records(exchanges):
                             await consume(exchanges)
                         case Totals():
-                            reports.add(worker_id, totals, message)
+                            reports.add(channel, totals, message)
                             totals = message
                         case Ready():
                             channel.ready.set()
@@ -129,5 +135,5 @@ async def receive(
         reports.channel_errors += 1
         structlog.get_logger().exception("channel_closed", worker_id=worker_id)
     finally:
-        reports.disconnect(worker_id)
+        reports.disconnect(channel)
         channel.ended.set()

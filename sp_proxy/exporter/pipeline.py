@@ -6,6 +6,9 @@ of encoding: whatever leaves the encoder may be written and sent.
 All that is held in memory is counted together. At ``exporter.max_memory`` new records are dropped, before they cost
 anything more: neither the traffic nor what is older waits for room.
 
+Other settings, at run time: ``prepare`` finds all that is wrong with them, ``open_edition`` makes ready for workers that are
+started with them, ``apply`` puts them in force between two batches. No record is lost by it, and the books balance throughout.
+
 The end, in order: wait for what the workers still have to say (at most half of the time), close the open batch, deliver
 until nothing waits or the deadline is reached, cancel, put what is left into the spools, count what no spool took as
 dropped. A hard cancel does the last three as well.
@@ -15,32 +18,40 @@ import random
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
-import structlog
 import trio
+from msgspec import Struct
 
-from sp_proxy import regex
 from sp_proxy.core.batching import BatchLimits, content_size
 from sp_proxy.core.exchange import Exchange
-from sp_proxy.core.redact.redactor import Redactor
-from sp_proxy.core.spans import SpanEncoder
-from sp_proxy.exporter.batch import BatchStage
-from sp_proxy.exporter.body import decode_body
-from sp_proxy.exporter.destinations import Destination, World, plans, spool_directories
-from sp_proxy.exporter.encode import Encoded, Encoder, Form
+from sp_proxy.exporter.destinations import Destination
+from sp_proxy.exporter.edition import Content, Edition
 from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
+from sp_proxy.exporter.routes import Route, World, routes
 from sp_proxy.exporter.sparing_log import SparingLog
 from sp_proxy.exporter.stats import ExporterStats, IntakeLedger
 from sp_proxy.settings.model import SettingsModel
-from sp_proxy.settings.project import redaction_config
 
 RESERVED_BYTES = 16 << 20
 """Of the ceiling, for frames that are being read: the sender's buffer, 16 MiB, is the most that one worker can send at once."""
-ENCODING_FACTOR = 4
-"""Bytes that encoding a batch takes beside its content: spans, the request, its parts joined, the compressed one."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Prepared(Struct, frozen=True, eq=False):
+    """Settings of which all that can be wrong has been tried."""
+
+    settings: SettingsModel
+    content: Content
+    routes: list[Route]
+
+    @property
+    def limits(self) -> BatchLimits:
+        """Of batches."""
+        batch = self.settings.batch
+        return BatchLimits(batch.max_records, batch.max_size, batch.flush_timeout)
 
 
 class Exporter:
@@ -60,65 +71,59 @@ class Exporter:
 
         Raises ValueError, one line for a person, for settings that cannot be used.
         """
-        batch = settings.batch
+        self._environ = environ
+        self._world = World(clock, randomness)
         self._ledger = IntakeLedger()
         self._reports = WorkerReports()
-        self._batches = BatchStage(BatchLimits(batch.max_records, batch.max_size, batch.flush_timeout))
-        self._max_held = settings.exporter.max_memory - RESERVED_BYTES
-        self._encoding_bytes = 0
-        self._destinations = _destinations(settings, environ, World(clock, randomness), self._on_settled)
-        forms: list[Form] = []
-        for destination in self._destinations:
-            if destination.form not in forms:
-                forms.append(destination.form)
-        self._takers = [[each for each in self._destinations if each.form == form] for form in forms]
-        self._encoder = Encoder(
-            SpanEncoder(
-                decode_body,
-                max_body_size=settings.capture.max_body_size,
-                tags=settings.tags,
-                redaction=Redactor(redaction_config(settings), regex),
-            ).encode_span,
-            forms,
-            max_request_bytes=settings.upload.max_request_size,
-        )
         self._log = SparingLog()
         self._channels: set[WorkerChannel] = set()
         self._nursery: trio.Nursery | None = None
         self._settled = trio.Event()
         self._finished = trio.Event()
+        self._encoding = trio.Lock()
+        """Held while a batch is encoded: one at a time, and between two of them settings may change."""
+        prepared = self.prepare(settings)
+        self._prepared = prepared
+        self._destinations = [self._make_destination(route) for route in prepared.routes]
+        self._edition = self._make_edition(prepared.content, prepared.limits)
+        self._editions = [self._edition]
+        """The one in force, and those of workers that were started before or are about to be."""
+        self._send_to_destinations()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until ``drain`` is done or until cancelled. Once only."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._batches.run_age_limit)
-                nursery.start_soon(self._encode)
-                for destination in self._destinations:
-                    nursery.start_soon(destination.run)
                 self._nursery = nursery
+                for edition in self._editions:
+                    nursery.start_soon(self._run_edition, edition)
+                for destination in self._destinations:
+                    nursery.start_soon(self._run_destination, destination)
                 task_status.started()
         finally:
             self._nursery = None
-            lost = self._batches.discard()
+            lost = sum(edition.batches.discard() for edition in self._editions)
             self._ledger.drop("shutdown", lost)
             if lost:
                 self._log.warning("records_lost_at_shutdown", records_dropped=lost)
             self._finished.set()
 
-    def attach(self, sock: socket.socket, worker_id: int = 0) -> WorkerChannel:
+    def attach(self, sock: socket.socket, worker_id: int = 0, edition: Edition | None = None) -> WorkerChannel:
         """Read a worker's channel from now on: a connected Unix stream socket, owned and closed by the exporter.
 
-        ``worker_id`` names the worker in the counters, over its restarts. Raises RuntimeError when ``run`` is not
-        running.
+        ``worker_id`` names the worker in the counters, over its restarts; its records are of the edition in force,
+        unless another one is given. Raises RuntimeError when ``run`` is not running.
         """
         if self._nursery is None:
             sock.close()
             raise RuntimeError("the exporter is not running")
         channel = WorkerChannel(worker_id)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        self._nursery.start_soon(self._receive, stream, channel)
+        edition = edition if edition in self._editions else self._edition
+        assert edition is not None
+        edition.channels.add(channel)
         self._channels.add(channel)
+        self._nursery.start_soon(self._receive, stream, channel, edition)
         return channel
 
     async def drain(self, deadline: float) -> None:
@@ -133,88 +138,165 @@ class Exporter:
             for channel in tuple(self._channels):
                 await channel.finished()
         for destination in self._destinations:
-            destination.delivery.drain(deadline)
+            destination.drain(deadline)
         with trio.move_on_at(deadline):
-            await self._batches.flush()
-            while self._batches.records or any(each.queue.active_records for each in self._destinations):
+            for edition in tuple(self._editions):
+                await edition.batches.flush()
+            while self._waiting_batch or any(each.active_records for each in self._destinations):
                 await self._settled.wait()
-                self._settled = trio.Event()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
         await self._finished.wait()
 
+    # ---- other settings
+
+    def prepare(self, settings: SettingsModel) -> Prepared:
+        """Try settings. Raises ValueError, one line for a person, for what cannot be used; nothing has changed then."""
+        return Prepared(settings, Content(settings), routes(settings, self._environ, self._world))
+
+    def differs(self, prepared: Prepared) -> bool:
+        """Whether payloads would go elsewhere, or another way: certificates may have changed and the settings not."""
+        return [each.manner for each in prepared.routes] != [each.manner for each in self._prepared.routes]
+
+    def open_edition(self, prepared: Prepared) -> Edition:
+        """Be ready for the channels of workers that are started with these settings. ``apply`` or ``abandon`` follows."""
+        edition = self._make_edition(prepared.content, prepared.limits)
+        self._editions.append(edition)
+        edition.send_to(self._takers, self._prepared.settings.upload.max_request_size)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._run_edition, edition)
+        return edition
+
+    def abandon(self, edition: Edition) -> None:
+        """The settings of this edition do not come into force. Channels that it has are read to their end."""
+        edition.supersede(self._edition.content)
+        self._send_to_destinations()
+        self._close_if_done(edition)
+
+    async def apply(self, prepared: Prepared, edition: Edition | None = None) -> None:
+        """Put settings in force; with an edition, for the workers that it was opened for. Waits for a batch that is being
+        encoded.
+        """
+        async with self._encoding:
+            self._apply(prepared, edition)
+
+    def _apply(self, prepared: Prepared, edition: Edition | None) -> None:
+        if edition is None:
+            self._edition.change(prepared.content)
+        else:
+            self._edition = edition
+        for each in self._editions:
+            each.batches.limit(prepared.limits)
+            if each is not self._edition:
+                each.supersede(prepared.content)
+        self._prepared = prepared
+        encoded = self._encoded
+        known = {each.name: each for each in self._destinations if not each.ended}
+        for route in prepared.routes:
+            destination = known.pop(route.name, None)
+            if destination is None:
+                destination = self._make_destination(route)
+                destination.join(encoded)
+                self._destinations.append(destination)
+                if self._nursery is not None:
+                    self._nursery.start_soon(self._run_destination, destination)
+                continue
+            if destination.retired:
+                destination.join(encoded)
+            destination.follow(route)
+        for destination in known.values():
+            if not destination.retired:
+                destination.retire(encoded)
+        self._send_to_destinations()
+        for each in tuple(self._editions):
+            self._close_if_done(each)
+
+    # ---- what there is
+
     @property
     def held_bytes(self) -> int:
         """Captured content and payloads in memory, what encoding takes for the moment included."""
-        queues = sum(destination.queue.size for destination in self._destinations)
-        return self._batches.size + self._encoding_bytes + queues
+        batches = sum(each.batches.size + each.encoding_bytes for each in self._editions)
+        return batches + sum(destination.size for destination in self._destinations)
 
     def stats(self) -> ExporterStats:
         """A snapshot; ``balanced`` at any await point."""
+        encoded = self._encoded
         return ExporterStats(
             captured=self._ledger.captured,
             shed=dict(self._ledger.shed),
-            waiting_batch=self._batches.records,
+            waiting_batch=self._waiting_batch,
             held_bytes=self.held_bytes,
             channel_dropped=self._reports.channel_dropped(),
             channel_errors=self._reports.channel_errors,
-            destinations=tuple(destination.stats() for destination in self._destinations),
+            destinations=tuple(destination.stats(encoded) for destination in self._destinations),
             workers=self._reports.snapshot(),
         )
 
+    @property
+    def _waiting_batch(self) -> int:
+        return sum(each.batches.records for each in self._editions)
+
+    @property
+    def _encoded(self) -> int:
+        """Records that have become payloads, for whichever destinations there were."""
+        return self._ledger.captured - self._ledger.shed.total() - self._waiting_batch
+
+    @property
+    def _takers(self) -> list[Destination]:
+        return [each for each in self._destinations if not each.retired]
+
+    def _make_destination(self, route: Route) -> Destination:
+        return Destination(route, self._world, on_settled=self._on_settled)
+
+    def _make_edition(self, content: Content, limits: BatchLimits) -> Edition:
+        return Edition(content, limits, self._encoding, self._ledger)
+
+    def _send_to_destinations(self) -> None:
+        takers = self._takers
+        for edition in self._editions:
+            edition.send_to(takers, self._prepared.settings.upload.max_request_size)
+
     def _on_settled(self) -> None:
         self._settled.set()
+        self._settled = trio.Event()
 
-    async def _receive(self, stream: trio.SocketStream, channel: WorkerChannel) -> None:
+    # ---- tasks
+
+    async def _run_destination(self, destination: Destination) -> None:
+        await destination.run()
+        self._destinations.remove(destination)
+        self._on_settled()
+
+    async def _run_edition(self, edition: Edition) -> None:
+        await edition.run(partial(self._after_batch, edition))
+        self._editions.remove(edition)
+
+    def _after_batch(self, edition: Edition) -> None:
+        self._on_settled()
+        self._close_if_done(edition)
+
+    def _close_if_done(self, edition: Edition) -> None:
+        """One that nothing comes to any more."""
+        if edition.superseded and not edition.channels and not edition.batches.records:
+            edition.close()
+
+    async def _receive(self, stream: trio.SocketStream, channel: WorkerChannel, edition: Edition) -> None:
         try:
-            await receive(stream, channel, self._reports, self._take)
+            await receive(stream, channel, self._reports, partial(self._take, edition))
         finally:
             self._channels.discard(channel)
+            edition.channels.discard(channel)
+        if edition.superseded:
+            await edition.batches.flush()
+            self._close_if_done(edition)
 
-    async def _take(self, exchanges: list[Exchange]) -> None:
+    async def _take(self, edition: Edition, exchanges: list[Exchange]) -> None:
         self._ledger.captured += len(exchanges)
-        if self.held_bytes + sum(map(content_size, exchanges)) > self._max_held:
+        max_held = self._prepared.settings.exporter.max_memory - RESERVED_BYTES
+        if self.held_bytes + sum(map(content_size, exchanges)) > max_held:
             self._ledger.drop("memory_limit", len(exchanges))
             self._log.warning("memory_limit", records_dropped=len(exchanges), held_bytes=self.held_bytes)
             await trio.lowlevel.checkpoint()
             return
-        await self._batches.add(exchanges)
-
-    async def _encode(self) -> None:
-        """The only encoder: one batch at a time, in a thread, as it takes milliseconds and compression lets others
-        run meanwhile.
-        """
-        while True:
-            batch = await self._batches.next()
-            self._encoding_bytes = ENCODING_FACTOR * batch.size
-            try:
-                encoded = await trio.to_thread.run_sync(self._encoder.encode, batch.exchanges, abandon_on_cancel=True)
-            except Exception as error:  # noqa: BLE001 (a fault of our own costs this batch, not the daemon)
-                self._log.fault("encode_failed", error, records_dropped=len(batch.exchanges))
-                encoded = Encoded([], {"internal_error": len(batch.exchanges)})
-            finally:
-                self._encoding_bytes = 0
-            # From here on without an await: the records change hands in the books.
-            self._batches.settle(batch)
-            for payloads, takers in zip(encoded.forms, self._takers, strict=False):
-                for payload in payloads:
-                    for destination in takers:
-                        destination.append(payload)
-            for reason, records in encoded.lost.items():
-                self._ledger.drop(reason, records)
-                self._log.warning("records_lost_in_encoding", reason=reason, records_dropped=records)
-            self._on_settled()
-
-
-def _destinations(
-    settings: SettingsModel, environ: Mapping[str, str], world: World, on_settled: Callable[[], None]
-) -> list[Destination]:
-    spools = spool_directories(settings, environ)
-    if not spools and settings.spool.mode != "off":
-        structlog.get_logger().warning(
-            "spool_off", reason="no directory can be written: set spool.directory, or spool.mode to off"
-        )
-    return [
-        Destination(settings, plan, world, spool_directory=spools.get(plan.name), on_settled=on_settled)
-        for plan in plans(settings, environ)
-    ]
+        await edition.batches.add(exchanges)

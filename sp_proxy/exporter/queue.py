@@ -99,6 +99,11 @@ class MemoryQueue:
         self.size = 0
         """Bytes of payloads, leased ones included."""
 
+    def limit(self, max_records: int, max_bytes: int) -> None:
+        """Other bounds from now on. What is in it stays."""
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+
     @property
     def records(self) -> int:
         """Records in it, leased and parked ones included."""

@@ -49,6 +49,11 @@ class Spool:
         self._opening = trio.Lock()
         self._removed: list[Entry] = []
 
+    def limit(self, limits: SpoolLimits, *, fsync: bool) -> None:
+        """Other limits from now on; the next ``tidy`` evicts what is above them."""
+        self.index.limit(limits)
+        self._files.fsync = fsync
+
     @property
     def is_open(self) -> bool:
         """It belongs to this process."""

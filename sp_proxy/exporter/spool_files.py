@@ -154,7 +154,8 @@ class SpoolFiles:
 
     def __init__(self, directory: Path, *, fsync: bool = False) -> None:
         self.directory = directory
-        self._fsync = fsync
+        self.fsync = fsync
+        """Wait for the disk at each write."""
         self._lock_fd = -1
         self._directory_fd = -1
 
@@ -209,14 +210,14 @@ class SpoolFiles:
                     view = memoryview(part)
                     while view:  # a disk that fills up takes a part, then refuses
                         view = view[file.write(view) or 0 :]
-                if self._fsync:
+                if self.fsync:
                     os.fsync(fd)
             os.rename(half, name, src_dir_fd=self._directory_fd, dst_dir_fd=self._directory_fd)
         except BaseException:
             with suppress(OSError):
                 os.unlink(half, dir_fd=self._directory_fd)
             raise
-        if self._fsync:
+        if self.fsync:
             os.fsync(self._directory_fd)
 
     def read(self, entry: Entry) -> Payload:

@@ -14,7 +14,7 @@ from typing import Literal
 import trio
 from msgspec import Struct
 
-from sp_proxy.core.spool_index import Entry
+from sp_proxy.core.spool_index import Entry, SpoolLimits
 from sp_proxy.exporter.encode import Payload
 from sp_proxy.exporter.queue import Lease, MemoryQueue
 from sp_proxy.exporter.sparing_log import SparingLog
@@ -93,6 +93,14 @@ class SpoolQueue:
     def size(self) -> int:
         """Bytes of payloads in memory, leased ones included."""
         return self._memory.size + self._read_bytes
+
+    def limit(self, max_records: int, max_bytes: int, policy: SpoolPolicy, limits: SpoolLimits, *, fsync: bool) -> None:
+        """Other bounds and another policy from now on."""
+        self._memory.limit(max_records, max_bytes)
+        self._spool.limit(limits, fsync=fsync)
+        self._policy = policy
+        self._work.set()
+        self._arrivals.unpark_all()
 
     def spool_stats(self) -> SpoolStats:
         """The disk's side."""

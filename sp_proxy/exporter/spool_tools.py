@@ -10,8 +10,9 @@ import trio
 from msgspec import Struct
 
 from sp_proxy.core.spool_index import Entry
-from sp_proxy.exporter.destinations import Destination, World, plans, spool_directories
+from sp_proxy.exporter.destinations import Destination
 from sp_proxy.exporter.encode import Payload
+from sp_proxy.exporter.routes import World, make_route, plans, spool_directories
 from sp_proxy.exporter.spool_files import DamagedError, damaged, read, scan
 from sp_proxy.exporter.spool_queue import SpoolQueue
 from sp_proxy.exporter.stats import DestinationStats
@@ -78,7 +79,7 @@ async def send(
 
     world = World(clock, randomness)
     destinations = [
-        Destination(settings, plan, world, spool_directory=directories[plan.name], on_settled=settled)
+        Destination(make_route(settings, plan, world, directories[plan.name]), world, on_settled=settled)
         for plan in plans(settings, environ)
         if plan.name in directories and directories[plan.name].is_dir()
     ]
@@ -86,12 +87,12 @@ async def send(
     async with trio.open_nursery() as nursery:
         for destination in destinations:
             nursery.start_soon(destination.run)
-            destination.delivery.drain(deadline)
+            destination.drain(deadline)
         for destination in destinations:
-            assert isinstance(destination.queue, SpoolQueue)
-            await destination.queue.looked.wait()
+            assert isinstance(destination.outlet.queue, SpoolQueue)
+            await destination.outlet.queue.looked.wait()
         with trio.move_on_at(deadline):
-            while any(destination.queue.active_records for destination in destinations):
+            while any(destination.active_records for destination in destinations):
                 await news.wait()
                 news = trio.Event()
         nursery.cancel_scope.cancel()

@@ -2,12 +2,13 @@
 
 At any moment, for each destination::
 
-    captured + recovered = accepted + rejected + waiting + spooled + dropped
+    captured + recovered = accepted + rejected + waiting + spooled + dropped + elsewhere
 
 ``captured`` came from the workers, ``recovered`` is what an earlier life has left in the spool. Records that are dropped
 before there is a payload of them (``shed``), or are still in the batcher, count for every destination alike. ``waiting``
 and ``spooled`` are what the stages say that they hold, measured by themselves, so that the equation is a check and not a
-definition. A record moves between two counters without an await in between.
+definition. ``elsewhere`` is what was captured while the destination did not exist: settings may change at run time. A record
+moves between two counters without an await in between.
 """
 
 from collections import Counter
@@ -71,6 +72,8 @@ class DestinationStats(Struct, frozen=True):
     """A snapshot of one destination; counts are records unless said otherwise."""
 
     name: str
+    elsewhere: int = 0
+    """Went to other destinations only: this one did not exist yet, or the settings knew it no more."""
     recovered: int = 0
     """Found in the spool: an earlier life's."""
     accepted: int = 0
@@ -205,7 +208,7 @@ class ExporterStats(Struct, frozen=True):
 
     def missing(self, destination: DestinationStats) -> int:
         """Records that entered and are nowhere; 0 when the equation holds for this destination."""
-        entered = self.captured + destination.recovered
+        entered = self.captured - destination.elsewhere + destination.recovered
         return entered - sum(self.shed.values()) - self.waiting_batch - destination.held - destination.decided
 
     @property

@@ -46,7 +46,7 @@ EXPORTER = ExporterStats(
     held_bytes=777,
     channel_dropped={"channel_full": 9},
     channel_errors=1,
-    destinations=(BACKEND, DestinationStats(name="file", accepted=90)),
+    destinations=(BACKEND, DestinationStats(name="file", accepted=50, elsewhere=40)),
     workers=(
         WorkerStats(0, connected=True, counters={"connections": 8, "raw:bare_lf": 2}, gauges={"connections_open": 3}),
         WorkerStats(1, connected=False, counters={"connections": 1, "raw": 6, "odd-name": 1}, gauges={}),
@@ -79,7 +79,13 @@ def test_the_delivery_equation_can_be_checked_from_outside(exporter):
     samples = scrape()
     shared = samples["sp_proxy_records_shed_total{reason=sampled_out}"] + samples["sp_proxy_records_waiting_batch"]
     entered = samples["sp_proxy_exchanges_captured_total"] + total(samples, "records_recovered_total", exporter)
-    left = ("records_accepted_total", "records_rejected_total", "records_dropped_total", "records_waiting")
+    left = (
+        "records_accepted_total",
+        "records_rejected_total",
+        "records_dropped_total",
+        "records_waiting",
+        "records_elsewhere_total",
+    )
     assert entered == shared + sum(total(samples, name, exporter) for name in left)
     assert samples["sp_proxy_delivery_balanced"] == 1
 

@@ -30,6 +30,7 @@ STATS = ExporterStats(
             spool=SpoolStats("ready", entries=2, size=500),
         ),
         DestinationStats(name="b", accepted=85),
+        DestinationStats(name="late", elsewhere=80, accepted=5),
     ),
     workers=(),
 )
@@ -46,11 +47,14 @@ def test_the_equation_can_be_checked_by_a_reader():
     first = document["exporters"][0]
     assert first["dropped"] == {"queue_full": 11, "sampled_out": 10}
     assert first["spool"]["entries"] == 2
+    assert [each["captured"] for each in document["exporters"]] == [100, 100, 20]
 
 
 @pytest.mark.parametrize("accepted,missing", [(84, 1), (86, -1)])
 def test_a_record_that_is_nowhere_or_twice_is_seen(accepted, missing):
     other = msgspec.structs.replace(STATS.destinations[1], accepted=accepted)
-    document = status_document(SUPERVISOR, msgspec.structs.replace(STATS, destinations=(STATS.destinations[0], other)))
+    document = status_document(
+        SUPERVISOR, msgspec.structs.replace(STATS, destinations=(STATS.destinations[0], other, STATS.destinations[2]))
+    )
     assert document["balanced"] is False
-    assert [each["missing"] for each in document["exporters"]] == [0, missing]
+    assert [each["missing"] for each in document["exporters"]] == [0, missing, 0]

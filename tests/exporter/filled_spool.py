@@ -5,8 +5,8 @@ from pathlib import Path
 from sp_proxy.core.spans import SpanEncoder
 from sp_proxy.core.spool_index import Entry
 from sp_proxy.exporter.body import decode_body
-from sp_proxy.exporter.destinations import spool_directories
 from sp_proxy.exporter.encode import Encoder, Form, Payload
+from sp_proxy.exporter.routes import spool_directories
 from sp_proxy.exporter.spool_files import HEAD_BYTES, SpoolFiles
 from sp_proxy.settings.model import SettingsModel
 from tests.exporter.rig import make_exchanges

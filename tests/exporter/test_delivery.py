@@ -359,3 +359,33 @@ async def test_warnings_are_one_line_in_thirty_seconds(autojump_clock):
         ("upload_retried", 30),
         ("upload_retried", 30),
     ]
+
+
+async def test_stopped_it_gives_back_what_waits_and_ends(autojump_clock):
+    destination = Destination(a=[DOWN] * 5)
+    run = Run(destination, "a", "b", concurrency=3, policy=RetryPolicy(60.0, 60.0, 1.0, 0.0, 300.0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.delivery.run)
+        await trio.sleep(10)
+        assert (run.queue.leased_records, run.ledger.accepted) == (10, 10)
+        run.delivery.stop()
+    assert trio.current_time() == 10
+    assert (run.queue.waiting_records, run.queue.leased_records) == (10, 0)
+    run.check()
+
+
+async def test_stopped_it_lets_an_attempt_end_and_cancelled_then_gives_it_back(autojump_clock):
+    class Slow:
+        async def send(self, payload: Payload) -> Outcome:
+            await trio.sleep(30 if payload.body == b"a" else 300)
+            return Accepted()
+
+    run = Run(Slow(), "a", "b", concurrency=2)
+    with trio.move_on_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.delivery.run)
+            await trio.sleep(10)
+            run.delivery.stop()
+    assert run.ledger.accepted == 10
+    assert (run.queue.waiting_records, run.queue.leased_records) == (10, 0)
+    run.check()

@@ -1,74 +1,7 @@
-"""The destinations that settings ask for, and one that is down beside one that is not."""
+"""Destinations side by side, and one that is down beside one that is not."""
 
-import pytest
-
-from sp_proxy.exporter.destinations import plans, spool_directories
-from sp_proxy.exporter.lines import LinesFile, Stdout
-from sp_proxy.exporter.pipeline import Exporter
-from sp_proxy.exporter.upload import OtlpHttp
-from sp_proxy.settings.model import SettingsModel
 from tests.exporter.rig import open_rig
 from tests.misbehaving_backend import answer, open_backend, refused_url
-
-SEVERAL = [
-    {"type": "softprobe", "url": "http://s:1/"},
-    {"type": "otlp", "url": "http://c:2", "name": "collector", "compression": "none"},
-    {"type": "file", "path": "/tmp/x"},
-    {"type": "stdout"},
-]
-
-
-def settings(**values) -> SettingsModel:
-    return SettingsModel.model_validate({"public_key": "k", "sp_backend_url": "http://b:1"} | values)
-
-
-def test_without_exporters_the_softprobe_backend_alone():
-    (plan,) = plans(settings(), {})
-    assert (plan.name, plan.url, plan.form.compression) == ("softprobe", "http://b:1", "gzip")
-    assert plan.form.resource["sp.public.key"] == "k"
-    assert plan.target == "http://b:1/v1/traces"
-
-
-def test_several():
-    found = plans(settings(exporters=SEVERAL), {})
-    assert [plan.name for plan in found] == ["softprobe", "collector", "file", "stdout"]
-    assert [plan.target for plan in found] == ["http://s:1/v1/traces", "http://c:2/v1/traces", "/tmp/x", "-"]
-    assert [plan.form.compression for plan in found] == ["gzip", "none", "none", "none"]
-    # the tenant's key is for the Softprobe backend only
-    assert ["sp.public.key" in plan.form.resource for plan in found] == [True, False, False, False]
-
-
-def test_each_has_its_own_spool_and_another_backend_another_one(tmp_path):
-    spool = {"directory": str(tmp_path)}
-    directories = spool_directories(settings(exporters=SEVERAL, spool=spool), {})
-    assert list(directories) == ["softprobe", "collector", "file", "stdout"]
-    assert len(set(directories.values())) == 4
-    other = spool_directories(settings(exporters=[{"type": "softprobe", "url": "http://t:1"}], spool=spool), {})
-    assert other["softprobe"] != directories["softprobe"]
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_sinks():
-    exporter = Exporter(settings(exporters=SEVERAL, spool={"mode": "off"}))
-    sinks = [type(destination.sink) for destination in exporter._destinations]
-    assert sinks == [OtlpHttp, OtlpHttp, LinesFile, Stdout]
-
-
-@pytest.mark.parametrize(
-    "values,problem",
-    [
-        ({"upload": {"ca_file": "/nowhere/ca.pem"}}, "upload.ca_file: /nowhere/ca.pem: No such file or directory"),
-        ({"approved_backends": ["elsewhere.example"]}, "approved_backends: b is not among them"),
-        (
-            {"upload": {"client_cert_file": "/nowhere/c.pem"}},
-            "upload.client_cert_file: /nowhere/c.pem: No such file or directory",
-        ),
-    ],
-)
-def test_settings_that_cannot_be_used_are_one_line(values, problem):
-    with pytest.raises(ValueError) as caught:
-        Exporter(settings(**values))
-    assert str(caught.value) == problem
 
 
 async def test_headers_go_to_their_own_destination_only(tmp_path):

@@ -68,7 +68,9 @@ def test_totals_count_every_destination():
     assert (STATS.last_error, STATS.last_success_unix) == ("down", 5.0)
 
 
-@pytest.mark.parametrize("name", ["recovered", "accepted", "rejected", "waiting_queue", "spooled", "in_flight"])
+@pytest.mark.parametrize(
+    "name", ["recovered", "accepted", "rejected", "waiting_queue", "spooled", "in_flight", "elsewhere"]
+)
 def test_a_record_too_many_anywhere_is_seen(name):
     wrong = with_backend(**{name: getattr(BACKEND, name) + 1})
     assert not wrong.balanced
