@@ -8,9 +8,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from sp_proxy.admin.local_only import LocalOnly
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +68,6 @@ def build_app(view: DaemonView) -> Starlette:
             Route("/status", status),
             Route("/config", config),
             Route("/drain", drain, methods=["POST"]),
-        ]
+        ],
+        middleware=[Middleware(LocalOnly)],
     )
