@@ -1,8 +1,10 @@
 """One downstream connection in mitmproxy's hands: adopted from the relay, or accepted by the explicit proxy."""
 
 import asyncio
+import contextlib
 import logging
 import socket
+import struct
 
 from mitmproxy.connection import Server
 from mitmproxy.options import Options
@@ -14,6 +16,7 @@ from sp_proxy.mitm.hooks import Hooks
 
 READ_LIMIT = 262144
 """Bytes that wait in a stream before its sender is made to wait."""
+_LINGER_RESET = struct.pack("ii", 1, 0)
 TRANSPARENT = ProxyMode.parse("transparent")
 REGULAR = ProxyMode.parse("regular")
 
@@ -55,6 +58,13 @@ class Handler(server.LiveConnectionHandler):
         for io in list(self.transports.values()):
             if io.handler is not None:
                 io.handler.cancel("closed by us")
+
+
+def reset(sock: socket.socket) -> None:
+    """End a connection that nobody serves, in the way that tells its client so."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    sock.close()
 
 
 async def adopt(

@@ -30,7 +30,8 @@ class OwnServers:
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """The relay must know it again, should a wrong redirect rule send it back to us.
 
-        mitmproxy tells no sooner, so the first round of such a loop may pass; the second is refused.
+        mitmproxy tells no sooner, so the relay may accept such a connection before; what it then hands over is refused by
+        the worker itself, for it hands over what has been said, and nothing is said before this.
         """
         local, peer = data.server.sockname, data.server.peername
         if local is not None and peer is not None:

@@ -15,6 +15,7 @@ from mitmproxy.tls import ClientHelloData, TlsData
 
 from sp_proxy.mitm.config import TlsConfig
 from sp_proxy.mitm.live import Connections
+from sp_proxy.patterns import compile_pattern
 from sp_proxy.taps.sniff import Interception
 from sp_proxy.taps.tls_hello import ClientHello
 
@@ -80,7 +81,7 @@ class TlsPolicy:
         self._connections = connections
         self._counters = counters
         self._clock = clock
-        self._interception = Interception(config.intercept, config.never)
+        self._interception = Interception(config.intercept, config.never, compile_pattern)
         self._rejections = Rejections(config.remember_rejections)
 
     def tls_clienthello(self, data: ClientHelloData) -> None:

@@ -32,13 +32,14 @@ from sp_proxy.mitm import http1
 from sp_proxy.mitm.ca import load
 from sp_proxy.mitm.capture import Capture
 from sp_proxy.mitm.config import MitmConfig
-from sp_proxy.mitm.connection import Handler, adopt
+from sp_proxy.mitm.connection import Handler, adopt, reset
 from sp_proxy.mitm.hooks import Hooks
 from sp_proxy.mitm.layers import NextLayer
 from sp_proxy.mitm.live import Connections, Live
 from sp_proxy.mitm.options import ProxyOptions, proxy_options
 from sp_proxy.mitm.servers import OwnServers
 from sp_proxy.mitm.tls import Certificates, TlsPolicy
+from sp_proxy.patterns import compile_pattern
 from sp_proxy.relay.handoff import HandOver, HandOverEndedError, receive
 from sp_proxy.relay.long_exchanges import record_long
 from sp_proxy.relay.loop_guard import LoopGuard
@@ -75,7 +76,7 @@ class MitmWorker:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._retire = asyncio.Event()
-        policy, injector = Policy(config.policy), Injector(config.headers)
+        policy, injector = Policy(config.policy, compile_pattern), Injector(config.headers)
         admission = Admission.make(config.admission)
         self._contexts = {each: self._context(each, policy, injector, admission) for each in Direction}
         http1.install()
@@ -89,7 +90,8 @@ class MitmWorker:
         self._hooks = Hooks(self.counters)
         self._hooks.add(TlsPolicy(config.tls, self._connections, self.counters))
         self._hooks.add(certificates, ("tls_start_client", "tls_start_server"))
-        self._hooks.add(OwnServers(LoopGuard(config.loop_guard_fd), self._listening))
+        self._guard = LoopGuard(config.loop_guard_fd)
+        self._hooks.add(OwnServers(self._guard, self._listening))
         self._hooks.add(NextLayer(self._connections, config))
         self._hooks.add(Capture(self._connections, config.websocket_messages))
 
@@ -184,6 +186,11 @@ class MitmWorker:
 
     async def _adopt(self, sock: socket.socket, message: HandOver) -> None:
         self.counters["connections"] += 1
+        if self._guard.is_ours(message.client, message.destination):
+            # The relay looks too, but may do so before our hook knows of the connection (``servers``). This is later.
+            self.counters["refused:loop"] += 1
+            reset(sock)
+            return
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:

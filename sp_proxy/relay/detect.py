@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from sp_proxy.core.exchange import Direction
+from sp_proxy.patterns import compile_pattern
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.handoff import HandOver, HandOverSender
 from sp_proxy.taps.context import Endpoints, Tap, TapContext
@@ -20,7 +21,7 @@ class Detection:
     def __init__(self, config: WorkerConfig) -> None:
         self._sender = HandOverSender(config.handover_fd, config.engine_state_fd) if config.handover_fd >= 0 else None
         self._rules = config.hand_over if self._sender is not None else _NOTHING
-        self._interception = Interception(self._rules.tls_intercept, self._rules.tls_never)
+        self._interception = Interception(self._rules.tls_intercept, self._rules.tls_never, compile_pattern)
         self._max_head_size = config.max_head_size
 
     def first_tap(self, endpoints: Endpoints) -> SniffTap:

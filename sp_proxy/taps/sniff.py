@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.core.memo import Memo
+from sp_proxy.core.rules import Compile, Patterns, standard
 from sp_proxy.taps.context import Signal
 from sp_proxy.taps.tls_hello import ClientHello, ClientHelloReader
 
@@ -37,13 +38,13 @@ class HandOverRules(Struct, frozen=True, array_like=True):
 class Interception:
     """Whose TLS is opened: compiled ``tls.intercept`` and ``tls.never``. Raises ValueError for a bad pattern."""
 
-    def __init__(self, intercept: tuple[str, ...], never: tuple[str, ...]) -> None:
-        self._intercept = _compile(intercept)
-        self._never = _compile(never)
+    def __init__(self, intercept: tuple[str, ...], never: tuple[str, ...], engine: Compile = standard) -> None:
+        self._intercept = _compile(engine, intercept)
+        self._never = _compile(engine, never)
         self._known: Memo[str, bool] = Memo(1024, 256)
 
     def __bool__(self) -> bool:
-        return self._intercept is not None
+        return bool(self._intercept)
 
     def applies(self, hello: ClientHello, address: str) -> bool:
         """Whether to intercept; without a server name the destination's address stands for it."""
@@ -51,14 +52,14 @@ class Interception:
         known = self._known.get(name)
         if known is not None:
             return known
-        found = self._intercept is not None and self._intercept.search(name) is not None
-        return self._known.keep(name, found and not (self._never and self._never.search(name)), len(name))
+        applies = any(search(name) for search in self._intercept) and not any(search(name) for search in self._never)
+        return self._known.keep(name, applies, len(name))
 
 
-def _compile(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
+def _compile(engine: Compile, patterns: tuple[str, ...]) -> Patterns:
     try:
-        return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE) if patterns else None
-    except re.error as error:
+        return tuple(engine(f"(?i){pattern}") for pattern in patterns)
+    except ValueError as error:
         raise ValueError(f"not a regular expression: {error}") from error
 
 

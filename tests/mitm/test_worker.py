@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from sp_proxy.core.exchange import Direction
 from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig, RuleConfig
 from sp_proxy.mitm.config import MitmConfig, TlsConfig, encode_config
+from sp_proxy.relay.handoff import HandOver, send
 from tests.mitm.origins import Origin, read_all, read_head
 from tests.mitm.running_mitm import TIMEOUT, RunningMitm
 
@@ -96,6 +98,32 @@ def test_totals_and_gauges(flows: RunningMitm, origin: Origin):
         flows.counter("connections", before + 1)
         assert flows.gauges["resident_memory_bytes"] > 1 << 20
     assert flows.exchange().status == 204
+
+
+def test_its_own_upstream_connection_sent_back_to_it_is_refused(origin: Origin):
+    """As a wrong redirect rule does: what it has said upstream comes in again, bound for the same destination."""
+    with RunningMitm(options={"flows": True}) as worker:
+        with worker.connect(origin.address, GET) as client, origin.accept() as looped:
+            said = read_head(looped)
+            looped.setblocking(False)
+            message = HandOver(Direction.OUTBOUND, looped.getpeername(), origin.address, said)
+            send(worker.handover, looped.fileno(), message)
+            looped.close()
+            assert read_head(client).startswith(b"HTTP/1.1 502 ")
+        worker.counter("refused:loop", 1)
+        worker.counter("connections", 2)
+        assert worker.exchange().error == "upstream_aborted"
+        with worker.connect(origin.address, GET) as client, origin.accept() as upstream:
+            exchange(client, upstream)
+
+
+def test_a_pattern_that_would_hang_another_engine_does_not_hang_it(origin: Origin):
+    policy = PolicyConfig(client_rules=(RuleConfig(paths=("(a+)+$",)),))
+    with RunningMitm(policy=policy, options={"flows": True}) as worker:
+        hostile = GET.replace(b"/a", b"/" + b"a" * 64 + b"!")
+        with worker.connect(origin.address, hostile) as client, origin.accept() as upstream:
+            exchange(client, upstream)
+        worker.counter("requests:no_rule", 1)
 
 
 def test_rules_are_those_of_the_relay(origin: Origin):

@@ -125,6 +125,18 @@ def test_other_names_pass_through_and_are_counted(origin, engine):
         assert "handed_over" not in worker.counters
 
 
+def test_server_names_are_matched_in_linear_time(origin, engine):
+    """``(a+)+$`` takes the standard library's engine 2**60 steps."""
+    hello = client_hello("a" * 60 + "-")
+    with running(origin, engine, HandOverRules(tls_intercept=("^(a+)+$",))) as worker, worker.connect() as client:
+        client.sendall(hello)
+        upstream, _ = origin.accept()
+        with upstream:
+            upstream.settimeout(10)
+            assert upstream.recv(4096) == hello
+        worker.counter("raw:tls", 1)
+
+
 def test_while_the_engine_is_down_connections_stay(origin, engine):
     engine.state.takes = False
     with running(origin, engine, HandOverRules(http=True)) as worker, worker.connect() as client:

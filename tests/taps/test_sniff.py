@@ -1,9 +1,12 @@
 """What is handed over, what is kept, and that nothing is held without need."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sp_proxy.core.rules import Search
 from sp_proxy.taps.context import Signal
 from sp_proxy.taps.sniff import PREFACE, HandOverRules, Interception, SniffTap, looks_like_http
 from sp_proxy.taps.tls_hello import ClientHello
@@ -180,3 +183,15 @@ def test_interception():
     assert not Interception((), ("x",))
     with pytest.raises(ValueError, match="not a regular expression"):
         Interception(("(",), ())
+
+
+def test_patterns_are_compiled_by_the_engine_that_is_given():
+    asked = []
+
+    def engine(pattern: str) -> Search:
+        asked.append(pattern)
+        return re.compile(pattern).search
+
+    rules = Interception(("a|B", "c"), ("D",), engine)
+    assert asked == ["(?i)a|B", "(?i)c", "(?i)D"]
+    assert [rules.applies(ClientHello(name), "") for name in ("xb", "C", "bd", "x")] == [True, True, False, False]
