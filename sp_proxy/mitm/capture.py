@@ -12,6 +12,7 @@ from mitmproxy.http import Headers, HTTPFlow, Message
 from mitmproxy.tcp import TCPFlow
 
 from sp_proxy.core.exchange import ErrorType, Exchange
+from sp_proxy.core.grpc_messages import CallMessages, is_call
 from sp_proxy.core.inject import RANDOM_BITS, Plan
 from sp_proxy.mitm.http1 import hide_expect
 from sp_proxy.mitm.live import Connections, Live
@@ -80,10 +81,14 @@ class Capture:
             inject(request.headers, plan)
         if decision.capture:
             exchange.request_fields = block(request.headers.fields)[2:]
+            if is_call(lower):
+                exchange.messages = CallMessages()
         hide_expect(request.headers)
 
         def tee(data: bytes) -> bytes:
             exchange.tee_request(data, 0, len(data))
+            if exchange.messages is not None:
+                exchange.messages.request.feed(data, 0, len(data))
             return data
 
         request.stream = tee
@@ -119,6 +124,8 @@ class Capture:
 
         def tee(data: bytes) -> bytes:
             exchange.tee_response(data, 0, len(data))
+            if exchange.messages is not None:
+                exchange.messages.response.feed(data, 0, len(data))
             return data
 
         response.stream = tee

@@ -14,6 +14,7 @@ Rules it keeps:
 """
 
 from sp_proxy.core.exchange import ErrorType
+from sp_proxy.core.grpc_messages import CallMessages, is_call
 from sp_proxy.core.inject import RANDOM_BITS
 from sp_proxy.taps import partials
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
@@ -366,6 +367,9 @@ class Http2Tap:
     def _tee(self, side: _Direction, stream: _Stream, data: bytes, at: int, end: int) -> None:
         """A piece of content passed by. What is kept is the beginning: behind a piece that was not kept nothing is."""
         exchange = stream.exchange
+        messages = exchange.messages
+        if messages is not None:
+            (messages.request if side is self._client else messages.response).feed(data, at, end)
         if side is self._client:
             have = len(exchange.request_body)
             if have < exchange.request_size or self._kept >= MAX_OPEN_BYTES:
@@ -522,6 +526,8 @@ class Http2Tap:
         if pseudo.get(b":scheme") == b"https":
             exchange.scheme = "https"
         exchange.may_tunnel = method == b"CONNECT"
+        if decision.capture and is_call(lower):
+            exchange.messages = CallMessages()
         result = None
         if decision.inject:
             plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))

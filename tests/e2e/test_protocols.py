@@ -99,6 +99,8 @@ def check_grpc_span(exchange: dict[str, Any], name: str, direction: str) -> None
         "rpc.service": "shop.Orders",
         "rpc.method": name,
         "rpc.grpc.status_code": status,
+        "rpc.requests_per_rpc": {"ClientStream": 3, "BothStream": 5}.get(name, 1),
+        "rpc.responses_per_rpc": {"ServerStream": 3, "BothStream": 5, "Refuse": 0}.get(name, 1),
         "http.request.header.:path": f"/shop.Orders/{name}",
         "http.request.header.:method": "POST",
         "http.request.header.content-type": "application/grpc",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sp_proxy.core.exchange import Direction, Exchange
+from sp_proxy.core.exchange import Direction, Exchange, MessageCounts, Partial
 from sp_proxy.core.inject import HeaderConfig, Injector
 from sp_proxy.core.rules import Policy, PolicyConfig
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
@@ -127,6 +127,52 @@ def test_an_exchange_with_bodies_and_trailers(seed) -> None:
     assert b"x-sp-service-name: shop\r\n" in record.request_fields
     assert seen[b"traceparent"].split(b"-")[1].decode() == record.trace_id.hex()
     assert both.tap.idle
+
+
+CALL = [("content-type", "application/grpc+proto")]
+
+
+def messages(*sizes: int) -> bytes:
+    return b"".join(b"\0" + size.to_bytes(4) + b"m" * size for size in sizes)
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_messages_of_a_grpc_call_are_counted_beyond_what_is_kept(seed) -> None:
+    both = Watched(random.Random(seed) if seed else None, max_body_size=10)
+    stream = both.request(CALL, messages(0, 30_000, 7), [("x-end", "1")])
+    both.answer(stream, CALL, messages(1, 2, 3, 4, 25_000), [("grpc-status", "0")])
+    [record] = both.records
+    assert record.grpc == MessageCounts(3, 5)
+    assert len(record.request_body) == 10
+
+
+def test_messages_are_counted_of_captured_calls_only() -> None:
+    both = Watched()
+    both.answer(both.request([("content-type", "application/json")], b"{}"))
+    both.answer(both.request([], messages(1)))
+    assert [record.grpc for record in both.records] == [None, None]
+
+
+def test_a_stream_that_goes_on_is_recorded_before_its_end() -> None:
+    both = Watched()
+    both.answer(both.request())
+    stream = both.request(CALL, messages(1))
+    both.server.send_headers(stream, [(":status", "200"), *CALL])
+    both.server.send_data(stream, messages(1, 2))
+    both.exchange_bytes()
+    both.tap.record_open(1_000)
+    assert len(both.records) == 1
+    for _ in range(2):
+        both.tap.record_open(1_001)
+    both.server.send_data(stream, messages(3))
+    both.server.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+    both.exchange_bytes()
+    _, ongoing, whole = both.records
+    assert ongoing.partial is not None
+    assert (ongoing.partial.ongoing, ongoing.partial.request_open, ongoing.partial.response_open) == (True, False, True)
+    assert (ongoing.grpc, whole.grpc) == (MessageCounts(1, 2), MessageCounts(1, 3))
+    assert whole.partial == Partial(ongoing.partial.span_id)
+    assert ongoing.span_id == whole.span_id != ongoing.partial.span_id
 
 
 def test_frames_that_need_no_edit_are_not_touched() -> None:
