@@ -53,6 +53,7 @@ class MitmConfig(Struct, frozen=True, array_like=True):
     max_head_size: int = 131072
     grace_period: float = 30.0
     loop_guard_fd: int = -1
+    loop_guard_owner: int = 1
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     admission: AdmissionConfig = AdmissionConfig()

@@ -90,7 +90,7 @@ class MitmWorker:
         self._hooks = Hooks(self.counters)
         self._hooks.add(TlsPolicy(config.tls, self._connections, self.counters))
         self._hooks.add(certificates, ("tls_start_client", "tls_start_server"))
-        self._guard = LoopGuard(config.loop_guard_fd)
+        self._guard = LoopGuard(config.loop_guard_fd, config.loop_guard_owner)
         self._hooks.add(OwnServers(self._guard, self._listening))
         self._hooks.add(NextLayer(self._connections, config))
         self._hooks.add(Capture(self._connections, config.websocket_messages))

@@ -38,6 +38,8 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     grace_period: float = 30.0
     loop_guard_fd: int = -1
     """Shared memory of ``loop_guard.TABLE_BYTES`` bytes, the same for all workers; -1 for a table of one's own."""
+    loop_guard_owner: int = 1
+    """This process's number in it."""
     admission: AdmissionConfig = AdmissionConfig()
     """This worker's share of the limits."""
     hand_over: HandOverRules = HandOverRules()

@@ -3,7 +3,8 @@
 Rules that do not bypass the daemon's own user make each upstream connection arrive as a new downstream one, which is relayed
 to the same destination, and so on until the descriptors run out. Such a connection can be known exactly: its source and its
 original destination are the local and remote address of an upstream connection of ours, which exists once in a network
-namespace. The workers share a table of them, one slot a local port.
+namespace. The workers share a table of them, one slot a local port; a slot says whose it is, so that those of a process which
+was killed can be freed: a later connection from the same port to the same place would be somebody else's.
 """
 
 import mmap
@@ -12,32 +13,51 @@ from hashlib import blake2b
 
 _SLOT_BYTES = 8
 TABLE_BYTES = 65536 * _SLOT_BYTES
+OWNERS = range(1, 256)
+"""Numbers of processes: the first byte of a slot, in which 0 means that it is free."""
 
 
 def _digest(source: str, destination: str, port: int) -> bytes:
-    return blake2b(f"{source} {destination} {port}".encode(), digest_size=_SLOT_BYTES).digest()
+    return blake2b(f"{source} {destination} {port}".encode(), digest_size=_SLOT_BYTES - 1).digest()
 
 
 class LoopGuard:
-    """One per worker, all over the same table. ``fd``: shared memory of ``TABLE_BYTES``; -1: a table of one's own."""
+    """One per process, all over the same table. ``fd``: shared memory of ``TABLE_BYTES``; -1: a table of one's own."""
 
-    def __init__(self, fd: int = -1) -> None:
+    def __init__(self, fd: int = -1, owner: int = OWNERS[-1]) -> None:
+        """``owner`` is the process's number, among ``OWNERS``."""
         self._table = mmap.mmap(fd, TABLE_BYTES)
+        self._owner = bytes([owner])
         if fd >= 0:
             os.close(fd)
 
     def opened(self, local: tuple[str, int], destination: tuple[str, int]) -> None:
         """An upstream connection leaves from this local address and port."""
         at = local[1] * _SLOT_BYTES
-        self._table[at : at + _SLOT_BYTES] = _digest(local[0], *destination)
+        self._table[at : at + _SLOT_BYTES] = self._owner + _digest(local[0], *destination)
 
     def closed(self, local_port: int) -> None:
-        """It is gone."""
+        """It is gone. What another process has opened from this port since then stays."""
         at = local_port * _SLOT_BYTES
-        self._table[at : at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
+        if self._table[at : at + 1] == self._owner:
+            self._table[at : at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
 
     def is_ours(self, source: tuple[str, int], destination: tuple[str, int]) -> bool:
         """Whether the connection from ``source``, originally to ``destination``, is an upstream connection of ours."""
         at = source[1] * _SLOT_BYTES
         slot = self._table[at : at + _SLOT_BYTES]
-        return slot != bytes(_SLOT_BYTES) and slot == _digest(source[0], *destination)
+        return slot[0] != 0 and slot[1:] == _digest(source[0], *destination)
+
+    def forget(self, owner: int) -> int:
+        """The process with this number is no more, and its connections with it. How many slots it had left."""
+        owners = self._table[::_SLOT_BYTES]
+        sought = bytes([owner])
+        found = 0
+        port = owners.find(sought)
+        while port >= 0:
+            at = port * _SLOT_BYTES
+            if self._table[at : at + 1] == sought:  # another process may have taken the port this instant
+                self._table[at : at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
+                found += 1
+            port = owners.find(sought, port + 1)
+        return found

@@ -63,7 +63,7 @@ class Worker:
         self.loop = loop
         self.counters: defaultdict[str, int] = defaultdict(int)
         self.connections: set[Connection] = set()
-        self.loop_guard = LoopGuard(config.loop_guard_fd)
+        self.loop_guard = LoopGuard(config.loop_guard_fd, config.loop_guard_owner)
         self.detection = Detection(config)
         channel = socket.socket(fileno=config.channel_fd)
         channel.setblocking(False)

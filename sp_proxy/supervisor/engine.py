@@ -24,6 +24,7 @@ import trio
 from sp_proxy.core.restarts import RestartPolicy, Restarts
 from sp_proxy.mitm.config import CA_KEY_FILE, MitmConfig, TlsConfig, encode_config
 from sp_proxy.relay.handoff import STATE_BYTES, EngineState, HandOverEndedError, receive
+from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.workers import GRACE_MARGIN, Attach, describe_end
 
 MITM_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.mitm")
@@ -81,11 +82,16 @@ class Engine:
     """Must be made inside trio. ``proxy``: listening sockets of the explicit proxy."""
 
     def __init__(
-        self, plan: EnginePlan, proxy: Sequence[socket.socket], guard_fd: int, attach: Attach, pass_through: PassThrough
+        self,
+        plan: EnginePlan,
+        proxy: Sequence[socket.socket],
+        table: GuardTable,
+        attach: Attach,
+        pass_through: PassThrough,
     ) -> None:
         self._plan = plan
         self._proxy = tuple(proxy)
-        self._guard_fd = guard_fd
+        self._table = table
         self._attach = attach
         self._pass_through = pass_through
         self._sending, self._receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -236,9 +242,9 @@ class Engine:
         """One process, from its start to its end."""
         slot = min(set(range(len(self._lives) + 1)) - {life.slot for life in self._lives})
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with ours:  # as for relay workers: a lost channel must not look like our death
+        with ours, self._table.enlisted() as owner:  # as for relay workers: a lost channel must not look like our death
             with theirs:
-                process = await self._start(FIRST_WORKER_ID + slot, theirs)
+                process = await self._start(FIRST_WORKER_ID + slot, theirs, owner)
             life = _Life(process, slot)
             self._lives.append(life)
             try:
@@ -264,7 +270,7 @@ class Engine:
         life.ready.set()
         log.info("mitm_worker_ready", pid=life.process.pid)
 
-    async def _start(self, worker_id: int, channel: socket.socket) -> trio.Process:
+    async def _start(self, worker_id: int, channel: socket.socket, owner: int) -> trio.Process:
         proxy = tuple(sock.fileno() for sock in self._proxy)
         config = msgspec.structs.replace(
             self._plan.config,
@@ -272,14 +278,15 @@ class Engine:
             channel_fd=channel.fileno(),
             handover_fd=self._receiving.fileno(),
             proxy_fds=proxy,
-            loop_guard_fd=self._guard_fd,
+            loop_guard_fd=self._table.fd,
+            loop_guard_owner=owner,
         )
         with _configuration(encode_config(config)) as fd:
             return await trio.lowlevel.open_process(
                 [*self._plan.command, str(fd)],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                pass_fds=[fd, channel.fileno(), self._receiving.fileno(), self._guard_fd, *proxy],
+                pass_fds=[fd, channel.fileno(), self._receiving.fileno(), self._table.fd, *proxy],
                 start_new_session=True,
             )
 

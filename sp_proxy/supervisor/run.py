@@ -23,7 +23,6 @@ from sp_proxy import __version__
 from sp_proxy.exporter.pipeline import Exporter
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.heartbeat import BEATS_PER_TIMEOUT
-from sp_proxy.relay.loop_guard import TABLE_BYTES, LoopGuard
 from sp_proxy.settings.checks import engine_users
 from sp_proxy.settings.engine import hand_over_rules, mitm_config
 from sp_proxy.settings.errors import SettingsError
@@ -35,6 +34,7 @@ from sp_proxy.supervisor import signals
 from sp_proxy.supervisor.capture import Capture
 from sp_proxy.supervisor.engine import Engine, EnginePlan, check_authority
 from sp_proxy.supervisor.failopen import FailOpen
+from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.limits import raise_descriptor_limit
 from sp_proxy.supervisor.pass_through import PassThrough
 from sp_proxy.supervisor.readiness import Readiness
@@ -114,13 +114,11 @@ class Supervisor:
                 log.warning("settings_warning", text=warning)
             soft, raised = raise_descriptor_limit()
             log.debug("descriptor_limit", before=soft, now=raised)
-            guard_fd = os.memfd_create("sp-proxy-loop-guard")
-            stack.callback(os.close, guard_fd)
-            os.truncate(guard_fd, TABLE_BYTES)
+            table = stack.enter_context(GuardTable())
             with self._nursery_scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(signals.watch, arriving, self.begin_drain, self.abort)
-                    await self._live(nursery, bound, guard_fd)
+                    await self._live(nursery, bound, table)
                     nursery.cancel_scope.cancel()
         if self._abort_timer is not None:
             self._abort_timer.cancel()
@@ -142,12 +140,11 @@ class Supervisor:
         self._abort_timer.start()
         self._nursery_scope.cancel()
 
-    async def _live(self, nursery: trio.Nursery, bound: Bound, guard_fd: int) -> None:
+    async def _live(self, nursery: trio.Nursery, bound: Bound, table: GuardTable) -> None:
         settings = self._settings
         await nursery.start(self._capture.run)
         self._readiness.release("exporter")
-        guard = LoopGuard(os.dup(guard_fd))
-        engine = self._engine(bound.proxy, guard_fd, guard)
+        engine = self._engine(bound.proxy, table)
         config = self._worker_config
         descriptors: tuple[int, ...] = ()
         if engine is not None:
@@ -155,11 +152,11 @@ class Supervisor:
             rules = hand_over_rules(settings)
             config = structs.replace(config, hand_over=rules, handover_fd=handover_fd, engine_state_fd=state_fd)
         plan = WorkerPlan(settings.relay.workers, config, self._relay_command, pass_fds=descriptors)
-        workers = Workers(plan, bound.listeners, guard_fd, self._capture.attach)
+        workers = Workers(plan, bound.listeners, table, self._capture.attach)
         failopen = FailOpen(
             workers,
             bound.listeners,
-            guard,
+            table.guard,
             heartbeat_port=config.heartbeat_port,
             heartbeat_interval=config.heartbeat_interval,
         )
@@ -187,14 +184,14 @@ class Supervisor:
         # The embedded backend ends after this, with the nursery: it is what the exporter delivers to.
         await self._capture.drain(trio.current_time() + settings.shutdown.flush_timeout)
 
-    def _engine(self, proxy: Sequence[socket.socket], guard_fd: int, guard: LoopGuard) -> Engine | None:
+    def _engine(self, proxy: Sequence[socket.socket], table: GuardTable) -> Engine | None:
         """The mitm worker's keeper, if anything needs it."""
         settings = self._settings
         eager = settings.engine == "eager"
         if not eager and not engine_users(settings):
             return None
         plan = EnginePlan(self._mitm_config, eager, settings.mitm.max_memory, settings.mitm.max_age)
-        return Engine(plan, proxy, guard_fd, self._capture.attach, PassThrough(guard).serve)
+        return Engine(plan, proxy, table, self._capture.attach, PassThrough(table.guard).serve)
 
     async def _keep_backend(self, sockets: Sequence[socket.socket]) -> None:
         # Imported when it is needed, as the admin server: not everybody runs it.

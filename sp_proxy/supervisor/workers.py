@@ -22,6 +22,7 @@ import trio
 from sp_proxy.core.restarts import RestartPolicy, Restarts
 from sp_proxy.exporter.intake import WorkerChannel
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
+from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.sockets import BoundListener
 
 RELAY_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.relay")
@@ -52,11 +53,11 @@ class WorkerPlan:
 class Workers:
     """The workers, and the record of their lives. One task for each runs in ``run``."""
 
-    def __init__(self, plan: WorkerPlan, listeners: Sequence[BoundListener], guard_fd: int, attach: Attach) -> None:
-        """Must be made inside trio: patience runs from here. ``guard_fd``: the table of ``relay/loop_guard.py``."""
+    def __init__(self, plan: WorkerPlan, listeners: Sequence[BoundListener], table: GuardTable, attach: Attach) -> None:
+        """Must be made inside trio: patience runs from here."""
         self._plan = plan
         self._listeners = tuple(listeners)
-        self._guard_fd = guard_fd
+        self._table = table
         self._attach = attach
         self._pids: dict[int, int] = {}
         self._draining = trio.Event()
@@ -121,10 +122,10 @@ class Workers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         # Held for the life of the process: should the exporter let go of the channel, the worker drops records, and
         # counts them, but it does not take it for our death and end with all its connections.
-        with ours:
+        with ours, self._table.enlisted() as owner:
             try:
                 with theirs:
-                    process = await self._start(worker_id, theirs)
+                    process = await self._start(worker_id, theirs, owner)
             except OSError as error:
                 return f"could not be started: {os.strerror(error.errno or 0).lower()}"
             try:
@@ -144,12 +145,13 @@ class Workers:
                     with trio.CancelScope(shield=True):
                         await process.wait()
 
-    async def _start(self, worker_id: int, channel: socket.socket) -> trio.Process:
+    async def _start(self, worker_id: int, channel: socket.socket, owner: int) -> trio.Process:
         config = msgspec.structs.replace(
             self._plan.config,
             worker_id=worker_id,
             channel_fd=channel.fileno(),
-            loop_guard_fd=self._guard_fd,
+            loop_guard_fd=self._table.fd,
+            loop_guard_owner=owner,
             listeners=tuple(_listener_config(listener) for listener in self._listeners),
         )
         # A file in memory and not a pipe: a long list of rules would not fit a pipe's buffer, and nobody reads yet.
@@ -161,7 +163,7 @@ class Workers:
                 [*self._plan.command, str(file.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                pass_fds=[*sockets, channel.fileno(), self._guard_fd, file.fileno(), *self._plan.pass_fds],
+                pass_fds=[*sockets, channel.fileno(), self._table.fd, file.fileno(), *self._plan.pass_fds],
                 # Ctrl-C in a terminal is ours to translate: the group of the foreground must not hold the workers.
                 start_new_session=True,
             )

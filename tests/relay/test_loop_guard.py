@@ -32,3 +32,32 @@ def test_workers_share_one_table() -> None:
     one, other = LoopGuard(os.dup(memory)), LoopGuard(memory)
     one.opened(HERE, THERE)
     assert other.is_ours(HERE, THERE)
+
+
+def shared() -> tuple[LoopGuard, LoopGuard]:
+    """Two processes' views of one table."""
+    memory = os.memfd_create("table")
+    os.truncate(memory, TABLE_BYTES)
+    return LoopGuard(os.dup(memory), 1), LoopGuard(memory, 2)
+
+
+def test_what_a_process_left_is_forgotten_and_nothing_else() -> None:
+    dead, living = shared()
+    for port in (1, 40_000, 65_535):
+        dead.opened((HERE[0], port), THERE)
+    for port in (2, 39_999, 65_534):
+        living.opened((HERE[0], port), THERE)
+    assert living.forget(1) == 3
+    assert [port for port in range(1, 65_536) if living.is_ours((HERE[0], port), THERE)] == [2, 39_999, 65_534]
+    assert living.forget(1) == 0
+
+
+def test_a_port_that_another_process_uses_now_stays() -> None:
+    one, other = shared()
+    one.opened(HERE, THERE)
+    other.opened(HERE, ("10.0.0.9", 443))
+    one.closed(HERE[1])
+    assert one.is_ours(HERE, ("10.0.0.9", 443))
+    assert one.forget(1) == 0
+    other.closed(HERE[1])
+    assert not one.is_ours(HERE, ("10.0.0.9", 443))

@@ -17,6 +17,8 @@ from pathlib import Path
 from sp_proxy.channel.frames import Drained, Ready, frame
 from sp_proxy.mitm.config import decode_config
 from sp_proxy.relay.handoff import HandOverEndedError, receive
+from sp_proxy.relay.loop_guard import LoopGuard
+from tests.supervisor.fake_worker import guarded
 
 
 def serve(connection: socket.socket, prefix: bytes) -> None:
@@ -33,6 +35,8 @@ def main() -> int:
     flaw = os.environ.get("FAKE_MITM", "")
     if flaw == "dies" and Path(os.environ["FAKE_MITM_UNTIL"]).exists():
         return 3
+    guard = LoopGuard(config.loop_guard_fd, config.loop_guard_owner)
+    guard.opened(*guarded(config.loop_guard_owner))
     memory = bytearray(os.urandom(64 << 20)) if flaw == "grows" else bytearray()
     channel = socket.socket(fileno=config.channel_fd)
     handover = socket.socket(fileno=config.handover_fd)

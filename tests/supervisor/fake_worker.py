@@ -16,6 +16,12 @@ from pathlib import Path
 
 from sp_proxy.channel.frames import Drained, Ready, frame
 from sp_proxy.relay.config import decode_config
+from sp_proxy.relay.loop_guard import LoopGuard
+
+
+def guarded(owner: int) -> tuple[tuple[str, int], tuple[str, int]]:
+    """The upstream connection that the process with this number has: from where, and where to."""
+    return ("127.0.0.1", 40_000 + owner), ("192.0.2.1", 80)
 
 
 def main() -> int:
@@ -24,6 +30,8 @@ def main() -> int:
     flaw = os.environ.get("FAKE_WORKER", "")
     if flaw == "dies" and Path(os.environ["FAKE_WORKER_UNTIL"]).exists():
         return 3
+    guard = LoopGuard(config.loop_guard_fd, config.loop_guard_owner)
+    guard.opened(*guarded(config.loop_guard_owner))
     channel = socket.socket(fileno=config.channel_fd)
     started: list[threading.Thread] = []
 

@@ -21,9 +21,10 @@ from sp_proxy.core.rules import PolicyConfig
 from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
 from sp_proxy.mitm.config import CA_KEY_FILE, MitmConfig, TlsConfig
 from sp_proxy.relay.handoff import HandOver, HandOverSender
-from sp_proxy.relay.loop_guard import TABLE_BYTES
 from sp_proxy.supervisor import engine as engine_module
 from sp_proxy.supervisor.engine import FIRST_WORKER_ID, Engine, EnginePlan, check_authority, resident_memory
+from sp_proxy.supervisor.guard_table import GuardTable
+from tests.supervisor.fake_worker import guarded
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_mitm.py")))
 CONFIG = MitmConfig(-1, -1, -1, (), HeaderConfig("test"), PolicyConfig(), grace_period=5.0)
@@ -35,6 +36,7 @@ DESTINATION = ("192.0.2.1", 443)
 class Running:
     engine: Engine
     sender: HandOverSender
+    table: GuardTable
     channels: list[int] = field(default_factory=list)
     diverted: list[tuple[tuple[str, int], bytes]] = field(default_factory=list)
 
@@ -71,8 +73,7 @@ async def read(stream: trio.SocketStream, size: int) -> bytes:
 
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[Running]:
-    guard_fd = os.memfd_create("loop-guard")
-    os.truncate(guard_fd, TABLE_BYTES)
+    table = GuardTable()
     proxy = options.pop("proxy", ())
     seen: list[int] = []
     diverted: list[tuple[tuple[str, int], bytes]] = []
@@ -85,7 +86,7 @@ async def running(**options: Any) -> AsyncIterator[Running]:
         diverted.append((destination, prefix))
         await trio.lowlevel.checkpoint()
 
-    with trio.fail_after(60):
+    with table, trio.fail_after(60):
         async with trio.open_nursery() as nursery:
 
             def attach(sock: socket.socket, worker_id: int) -> WorkerChannel:
@@ -96,17 +97,16 @@ async def running(**options: Any) -> AsyncIterator[Running]:
                 return channel
 
             plan = EnginePlan(**{"config": CONFIG, "command": FAKE, "policy": QUICK, **options})
-            engine = Engine(plan, proxy, guard_fd, attach, pass_through)
+            engine = Engine(plan, proxy, table, attach, pass_through)
             sending, state = engine.descriptors
             sender = HandOverSender(os.dup(sending), os.dup(state))
             try:
                 nursery.start_soon(engine.run)
-                yield Running(engine, sender, seen, diverted)
+                yield Running(engine, sender, table, seen, diverted)
                 nursery.cancel_scope.cancel()
             finally:
                 sender.close()
     engine.close()
-    os.close(guard_fd)
 
 
 async def test_on_demand_it_starts_with_the_first_connection():
@@ -151,6 +151,17 @@ async def test_its_death_harms_only_its_own_connections():
             assert second != first
     died = next(line for line in logs if line["event"] == "mitm_worker_died")
     assert died["ended"] == "killed by SIGKILL"
+
+
+async def test_what_a_killed_one_left_in_the_loop_guard_is_freed():
+    async with running() as daemon:
+        stream, pid = await daemon.served()
+        (owner,) = daemon.table.owners
+        assert daemon.table.guard.is_ours(*guarded(owner))
+        os.kill(pid, 9)
+        await daemon.until(lambda: daemon.engine.restart_total == 1)
+        assert not daemon.table.guard.is_ours(*guarded(owner))
+        await stream.aclose()
 
 
 async def test_while_it_cannot_serve_connections_pass_raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,7 +1,9 @@
 """What the admin server sees, on parts that have not started."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 import trio
 from prometheus_client.exposition import generate_latest
 
@@ -13,6 +15,7 @@ from sp_proxy.settings.load import load
 from sp_proxy.supervisor.capture import Capture
 from sp_proxy.supervisor.engine import Engine, EnginePlan
 from sp_proxy.supervisor.failopen import FailOpen
+from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.pass_through import PassThrough
 from sp_proxy.supervisor.readiness import Readiness
 from sp_proxy.supervisor.run import worker_config
@@ -20,12 +23,18 @@ from sp_proxy.supervisor.view import daemon_view
 from sp_proxy.supervisor.workers import WorkerPlan, Workers
 
 
-async def test_it_joins_the_parts_as_they_are_at_the_moment():
+@pytest.fixture
+def table() -> Iterator[GuardTable]:
+    with GuardTable() as table:
+        yield table
+
+
+async def test_it_joins_the_parts_as_they_are_at_the_moment(table: GuardTable):
     loaded = load(None, {"SP_PROXY_PUBLIC_KEY": "s3cret"}, {"relay.workers": "3"})
     readiness = Readiness(["exporter"])
     capture = Capture(Exporter(loaded.settings))
     config = worker_config(loaded.settings, os.environ)
-    workers = Workers(WorkerPlan(3, config, policy=RestartPolicy()), [], -1, capture.attach)
+    workers = Workers(WorkerPlan(3, config, policy=RestartPolicy()), [], table, capture.attach)
     failopen = FailOpen(workers, [], LoopGuard())
     causes: list[str] = []
     view = daemon_view(loaded, readiness, workers, failopen, capture, causes.append)
@@ -78,13 +87,13 @@ def test_what_a_worker_is_told_comes_from_the_settings():
     assert config.buffer_size == loaded.settings.relay.buffer_size
 
 
-async def test_it_tells_of_the_mitmproxy_worker_s_keeper():
+async def test_it_tells_of_the_mitmproxy_worker_s_keeper(table: GuardTable):
     loaded = load(None, {"SP_PROXY_PUBLIC_KEY": "s3cret"}, {"data_path": "mitmproxy"})
     capture = Capture(Exporter(loaded.settings))
-    workers = Workers(WorkerPlan(1, worker_config(loaded.settings, os.environ)), [], -1, capture.attach)
+    workers = Workers(WorkerPlan(1, worker_config(loaded.settings, os.environ)), [], table, capture.attach)
     failopen = FailOpen(workers, [], LoopGuard())
     engine = Engine(
-        EnginePlan(mitm_config(loaded.settings, {})), [], -1, capture.attach, PassThrough(LoopGuard()).serve
+        EnginePlan(mitm_config(loaded.settings, {})), [], table, capture.attach, PassThrough(LoopGuard()).serve
     )
     try:
         view = daemon_view(loaded, Readiness([]), workers, failopen, capture, lambda _: None, engine)

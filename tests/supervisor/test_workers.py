@@ -19,10 +19,11 @@ from sp_proxy.core.restarts import RestartPolicy
 from sp_proxy.core.rules import PolicyConfig
 from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
 from sp_proxy.relay.config import WorkerConfig
-from sp_proxy.relay.loop_guard import TABLE_BYTES
 from sp_proxy.settings.types import Address
+from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.sockets import BoundListener, bind_address
 from sp_proxy.supervisor.workers import WorkerPlan, Workers
+from tests.supervisor.fake_worker import guarded
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 CONFIG = WorkerConfig(
@@ -42,6 +43,7 @@ class Running:
     workers: Workers
     address: tuple[str, int]
     scope: trio.CancelScope
+    table: GuardTable
 
     async def served_by(self) -> int:
         """The process id of the worker that accepts a new connection."""
@@ -71,31 +73,26 @@ async def running(
     count: int = 1, policy: RestartPolicy = QUICK, command: tuple[str, ...] = FAKE
 ) -> AsyncIterator[Running]:
     (sock,) = bind_address("listen.inbound", Address("127.0.0.1", 0))
-    guard_fd = os.memfd_create("guard")
-    os.truncate(guard_fd, TABLE_BYTES)
     reports = WorkerReports()
 
     async def consume(_exchanges: object) -> None:
         await trio.lowlevel.checkpoint()
 
-    try:
-        with sock, trio.fail_after(30):
-            async with trio.open_nursery() as nursery:
+    with sock, GuardTable() as table, trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
 
-                def attach(channel_socket: socket.socket, worker_id: int) -> WorkerChannel:
-                    channel = WorkerChannel(worker_id)
-                    stream = trio.SocketStream(trio.socket.from_stdlib_socket(channel_socket))
-                    nursery.start_soon(receive, stream, channel, reports, consume)
-                    return channel
+            def attach(channel_socket: socket.socket, worker_id: int) -> WorkerChannel:
+                channel = WorkerChannel(worker_id)
+                stream = trio.SocketStream(trio.socket.from_stdlib_socket(channel_socket))
+                nursery.start_soon(receive, stream, channel, reports, consume)
+                return channel
 
-                plan = WorkerPlan(count, CONFIG, command, policy)
-                listeners = [BoundListener("listen.inbound", Direction.INBOUND, sock)]
-                workers = Workers(plan, listeners, guard_fd, attach)
-                nursery.start_soon(workers.run)
-                yield Running(workers, sock.getsockname(), nursery.cancel_scope)
-                nursery.cancel_scope.cancel()
-    finally:
-        os.close(guard_fd)
+            plan = WorkerPlan(count, CONFIG, command, policy)
+            listeners = [BoundListener("listen.inbound", Direction.INBOUND, sock)]
+            workers = Workers(plan, listeners, table, attach)
+            nursery.start_soon(workers.run)
+            yield Running(workers, sock.getsockname(), nursery.cancel_scope, table)
+            nursery.cancel_scope.cancel()
 
 
 async def test_workers_accept_on_the_inherited_socket():
@@ -113,6 +110,19 @@ async def test_a_killed_worker_is_replaced_and_no_connection_is_refused():
         pids = [await run.served_by() for _ in range(5)]
         assert first not in pids[1:]
         await run.until(lambda: run.workers.restart_total == 1)
+
+
+async def test_what_a_killed_worker_left_in_the_loop_guard_is_freed():
+    async with running(2) as run:
+        await run.until(lambda: run.workers.ever_ready == {0, 1})
+        first, second = run.table.owners
+        assert run.table.guard.is_ours(*guarded(first))
+        assert run.table.guard.is_ours(*guarded(second))
+        os.kill(run.workers.pids[0], signal.SIGKILL)
+        os.kill(run.workers.pids[1], signal.SIGKILL)
+        await run.until(lambda: run.workers.restart_total == 2)
+        assert not run.table.guard.is_ours(*guarded(first))
+        assert not run.table.guard.is_ours(*guarded(second))
 
 
 async def test_the_dead_are_named_with_their_signal_or_exit_code(tmp_path, monkeypatch):
