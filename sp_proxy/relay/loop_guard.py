@@ -9,16 +9,22 @@ was killed can be freed: a later connection from the same port to the same place
 
 import mmap
 import os
+import sys
 from hashlib import blake2b
 
 _SLOT_BYTES = 8
+_OWNER_BYTES = 2
 TABLE_BYTES = 65536 * _SLOT_BYTES
-OWNERS = range(1, 256)
-"""Numbers of processes: the first byte of a slot, in which 0 means that it is free."""
+OWNERS = range(1, 65536)
+"""Numbers of processes: the first two bytes of a slot, in which 0 means that it is free."""
+
+
+def _number(owner: int) -> bytes:
+    return owner.to_bytes(_OWNER_BYTES, sys.byteorder)
 
 
 def _digest(source: str, destination: str, port: int) -> bytes:
-    return blake2b(f"{source} {destination} {port}".encode(), digest_size=_SLOT_BYTES - 1).digest()
+    return blake2b(f"{source} {destination} {port}".encode(), digest_size=_SLOT_BYTES - _OWNER_BYTES).digest()
 
 
 class LoopGuard:
@@ -27,7 +33,7 @@ class LoopGuard:
     def __init__(self, fd: int = -1, owner: int = OWNERS[-1]) -> None:
         """``owner`` is the process's number, among ``OWNERS``."""
         self._table = mmap.mmap(fd, TABLE_BYTES)
-        self._owner = bytes([owner])
+        self._owner = _number(owner)
         if fd >= 0:
             os.close(fd)
 
@@ -39,25 +45,21 @@ class LoopGuard:
     def closed(self, local_port: int) -> None:
         """It is gone. What another process has opened from this port since then stays."""
         at = local_port * _SLOT_BYTES
-        if self._table[at : at + 1] == self._owner:
+        if self._table[at : at + _OWNER_BYTES] == self._owner:
             self._table[at : at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
 
     def is_ours(self, source: tuple[str, int], destination: tuple[str, int]) -> bool:
         """Whether the connection from ``source``, originally to ``destination``, is an upstream connection of ours."""
         at = source[1] * _SLOT_BYTES
         slot = self._table[at : at + _SLOT_BYTES]
-        return slot[0] != 0 and slot[1:] == _digest(source[0], *destination)
+        return slot[_OWNER_BYTES:] == _digest(source[0], *destination)
 
     def forget(self, owner: int) -> int:
         """The process with this number is no more, and its connections with it. How many slots it had left."""
-        owners = self._table[::_SLOT_BYTES]
-        sought = bytes([owner])
-        found = 0
-        port = owners.find(sought)
-        while port >= 0:
+        with memoryview(self._table[:]) as table, table.cast("H") as numbers, numbers[:: _SLOT_BYTES // 2] as owners:
+            ports = [port for port, each in enumerate(owners.tolist()) if each == owner]
+        for port in ports:
             at = port * _SLOT_BYTES
-            if self._table[at : at + 1] == sought:  # another process may have taken the port this instant
+            if self._table[at : at + _OWNER_BYTES] == _number(owner):  # or another process took the port this instant
                 self._table[at : at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
-                found += 1
-            port = owners.find(sought, port + 1)
-        return found
+        return len(ports)

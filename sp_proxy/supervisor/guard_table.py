@@ -6,6 +6,7 @@ A worker that ends in order clears its slots; for one that was killed the superv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from types import TracebackType
 from typing import Self
 
@@ -19,11 +20,10 @@ class GuardTable:
         self.fd = os.memfd_create("sp-proxy-loop-guard")
         """What a worker inherits."""
         os.truncate(self.fd, TABLE_BYTES)
-        *free, own = OWNERS
-        self._free = free
+        self._numbers = cycle(OWNERS[:-1])
         self.owners: list[int] = []
         """Numbers of the processes that live."""
-        self.guard = LoopGuard(os.dup(self.fd), own)
+        self.guard = LoopGuard(os.dup(self.fd), OWNERS[-1])
         """The supervisor's own."""
 
     def __enter__(self) -> Self:
@@ -39,11 +39,10 @@ class GuardTable:
         """A number for a process which lives within the block: behind it nothing of it is ours any more. There are more
         numbers than there can be processes.
         """
-        owner = self._free.pop(0)
+        owner = next(number for number in self._numbers if number not in self.owners)
         self.owners.append(owner)
         try:
             yield owner
         finally:
             self.guard.forget(owner)
             self.owners.remove(owner)
-            self._free.append(owner)

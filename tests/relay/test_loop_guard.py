@@ -38,7 +38,7 @@ def shared() -> tuple[LoopGuard, LoopGuard]:
     """Two processes' views of one table."""
     memory = os.memfd_create("table")
     os.truncate(memory, TABLE_BYTES)
-    return LoopGuard(os.dup(memory), 1), LoopGuard(memory, 2)
+    return LoopGuard(os.dup(memory), 1), LoopGuard(memory, 257)
 
 
 def test_what_a_process_left_is_forgotten_and_nothing_else() -> None:

@@ -3,7 +3,7 @@
 import os
 from contextlib import ExitStack
 
-from sp_proxy.relay.loop_guard import OWNERS, LoopGuard
+from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.supervisor.guard_table import GuardTable
 
 THERE = ("192.0.2.1", 80)
@@ -22,13 +22,17 @@ def test_behind_its_life_nothing_of_a_process_is_left() -> None:
         assert table.owners == []
 
 
-def test_numbers_are_the_processes_own_and_come_again() -> None:
-    with GuardTable() as table:
+def test_numbers_are_the_processes_own_and_come_again(monkeypatch) -> None:
+    monkeypatch.setattr("sp_proxy.supervisor.guard_table.OWNERS", range(1, 6))
+    with GuardTable() as table, table.enlisted() as one:
+        others = []
+        for _ in range(7):
+            with table.enlisted() as owner:
+                others.append(owner)
         with ExitStack() as lives:
-            numbers = [lives.enter_context(table.enlisted()) for _ in range(len(OWNERS) - 1)]
-        assert len({*numbers, OWNERS[-1]}) == len(OWNERS)
-        with table.enlisted() as owner:
-            assert owner in numbers
+            many = [lives.enter_context(table.enlisted()) for _ in range(3)]
+    assert (one, others) == (1, [2, 3, 4, 2, 3, 4, 2])
+    assert {one, *many} == {1, 2, 3, 4}  # 5 is the supervisor's own
 
 
 def test_it_is_closed() -> None:
