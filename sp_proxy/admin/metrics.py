@@ -12,6 +12,7 @@ Workers' totals carry a ``worker`` label and never decrease when a worker restar
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,6 +21,18 @@ from prometheus_client.registry import Collector
 from sp_proxy import __version__
 from sp_proxy.admin.destination_metrics import destination_metrics
 from sp_proxy.exporter.stats import ExporterStats, WorkerStats
+
+_LABELS: Final = {
+    "raw_connections": ("port", "reason"),
+    "tls_connections": ("port",),
+    "tls_sent_bytes": ("port",),
+    "tls_received_bytes": ("port",),
+    "tls_server_names": ("server_name",),
+    "tls_alpn": ("protocol",),
+}
+"""What the parts of a worker's counter behind its name say, between colons."""
+_REASON: Final = ("reason",)
+"""Likewise, of all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +175,21 @@ def _workers(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
 
 
 def _worker_counters(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
-    samples: dict[str, list[tuple[str, str, int]]] = {}
+    samples: dict[str, list[tuple[str, list[str], int]]] = {}
     for worker in workers:
         for key, count in worker.counters.items():
-            name, _, reason = key.partition(":")
-            samples.setdefault(_sanitize(name), []).append((str(worker.worker_id), reason, count))
-    for name, values in sorted(samples.items()):
+            name, _, said = key.partition(":")
+            name = _sanitize(name)
+            values = said.split(":", len(_LABELS.get(name, _REASON)) - 1)
+            samples.setdefault(name, []).append((str(worker.worker_id), values, count))
+    for name, found in sorted(samples.items()):
         # All samples of a family have the same labels, so one reason gives a label to all.
-        labelled = any(reason for _, reason, _ in values)
-        labels = ["worker", "reason"] if labelled else ["worker"]
-        family = CounterMetricFamily(f"sp_proxy_worker_{name}", f"Total of the relay workers: {name}.", labels=labels)
-        for worker_id, reason, count in values:
-            family.add_metric([worker_id, reason] if labelled else [worker_id], count)
+        labels = _LABELS.get(name, _REASON) if any(any(values) for _, values, _ in found) else ()
+        family = CounterMetricFamily(
+            f"sp_proxy_worker_{name}", f"Total of the relay workers: {name}.", labels=["worker", *labels]
+        )
+        for worker_id, values, count in found:
+            family.add_metric([worker_id, *(values + [""] * len(labels))[: len(labels)]], count)
         yield family
 
 

@@ -13,7 +13,7 @@ from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import HTTPMode
 from msgspec import structs
 
-from sp_proxy.core.exchange import Exchange
+from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.mitm.config import MitmConfig
 from sp_proxy.mitm.live import Connections, Live
 from sp_proxy.mitm.tap_layer import TapLayer
@@ -31,6 +31,7 @@ class NextLayer:
     def __init__(self, connections: Connections, config: MitmConfig) -> None:
         self._connections = connections
         self._config = config
+        self._encrypted: dict[Direction, TapContext] = {}
 
     def next_layer(self, data: layer.NextLayer) -> None:
         """Set ``data.layer``, or leave it to be asked again when there is more."""
@@ -47,7 +48,7 @@ class NextLayer:
         if alpn in _HTTP_ALPN:
             return self._http(live, context, is_http2=alpn == b"h2")
         if server_spoke:
-            return self._raw(live, context)
+            return self._raw(live, context, "server_first")
         if not said:
             return None
         if said[0] == 0x16 and not context.client.tls:
@@ -61,12 +62,13 @@ class NextLayer:
         if is_http is None and len(said) < _MAX_LOOKED_AT:
             return None
         if not is_http:
-            return self._raw(live, context)
+            return self._raw(live, context, "not_http")
         return self._http(live, context, is_http2=said.startswith(b"PRI "))
 
     @staticmethod
-    def _raw(live: Live, context: Context) -> layer.Layer:
+    def _raw(live: Live, context: Context, reason: str) -> layer.Layer:
         live.raw = True
+        live.context.went_raw(reason, live.endpoints(context.server.peername or context.server.address).server_port)
         return layers.TCPLayer(context, ignore=True)
 
     def _http(self, live: Live, context: Context, is_http2: bool) -> layer.Layer:
@@ -83,8 +85,15 @@ class NextLayer:
                 _speak_http2(client)
                 server.alpn = b"h2"
             return layers.HttpLayer(context, HTTPMode.transparent)
-        tap_context = _https(live.context) if client.tls else live.context
+        tap_context = self._https(live.context) if client.tls else live.context
         return TapLayer(context, live, tap_context, live.endpoints(server.peername), self._config.detect_timeout)
+
+    def _https(self, context: TapContext) -> TapContext:
+        """A context whose records say that there was TLS; a tap sees none of it. One for all connections of a direction."""
+        known = self._encrypted.get(context.direction)
+        if known is None:
+            known = self._encrypted[context.direction] = _https(context)
+        return known
 
 
 def _speak_http2(client: Client) -> None:
@@ -93,7 +102,6 @@ def _speak_http2(client: Client) -> None:
 
 
 def _https(context: TapContext) -> TapContext:
-    """A context whose records say that there was TLS; a tap sees none of it."""
     sink = context.sink
 
     def encrypted(exchange: Exchange) -> None:

@@ -17,6 +17,7 @@ from sp_proxy.mitm.config import TlsConfig
 from sp_proxy.mitm.live import Connections
 from sp_proxy.patterns import compile_pattern
 from sp_proxy.taps.sniff import Interception
+from sp_proxy.taps.tls import count_connection, count_hello
 from sp_proxy.taps.tls_hello import ClientHello
 
 MAX_REMEMBERED = 1024
@@ -89,7 +90,8 @@ class TlsPolicy:
         context = data.context
         client = context.client
         name = self._name(data)
-        hello = ClientHello(name)
+        offered = data.client_hello.alpn_protocols
+        hello = ClientHello(name, tuple(each.decode("latin-1") for each in offered))
         if not self._interception.applies(hello, name):
             reason = "not_configured"
         elif self._rejections.has(_host(client.peername), name, self._clock()):
@@ -103,6 +105,10 @@ class TlsPolicy:
         live = self._connections.get(client.id)
         if live is not None:
             live.raw = True
+            port = (context.server.address or ("", 0))[1]
+            live.context.went_raw("tls", port)
+            count_connection(live.context, port)
+            count_hello(live.context, hello)
 
     def tls_failed_client(self, data: TlsData) -> None:
         """Our certificate was not accepted, or the client speaks a TLS that we do not."""

@@ -45,6 +45,7 @@ from sp_proxy.relay.long_exchanges import record_long
 from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.relay.worker import TOTALS_INTERVAL
 from sp_proxy.taps.context import TapContext
+from sp_proxy.taps.labels import Labels
 
 BACKLOG = 4096
 DRAIN_IDLE = 0.5
@@ -78,6 +79,7 @@ class MitmWorker:
         self._retire = asyncio.Event()
         policy, injector = Policy(config.policy, compile_pattern), Injector(config.headers)
         admission = Admission.make(config.admission)
+        self._labels = Labels()
         self._contexts = {each: self._context(each, policy, injector, admission) for each in Direction}
         http1.install()
         store = load(config.tls) if config.tls.intercept else None
@@ -110,6 +112,7 @@ class MitmWorker:
             max_body_size=self.config.max_body_size,
             max_head_size=self.config.max_head_size,
             admission=admission,
+            labels=self._labels,
         )
 
     async def run(self) -> None:

@@ -32,8 +32,8 @@ class Detection:
     def next_tap(context: TapContext, endpoints: Endpoints, held: bytes) -> Tap:
         """For a connection that stays here; ``held``: what its client has said."""
         if held.startswith(_TLS):
-            context.counters["raw:tls"] += 1
-            return TlsTap(context.counters, endpoints)
+            context.went_raw("tls", endpoints.server_port)
+            return TlsTap(context, endpoints.server_port)
         return Http1Tap(context, endpoints)
 
     def hand_over(

@@ -37,6 +37,7 @@ from sp_proxy.relay.listener import Listener
 from sp_proxy.relay.long_exchanges import record_long
 from sp_proxy.relay.loop_guard import LoopGuard
 from sp_proxy.taps.context import TapContext
+from sp_proxy.taps.labels import Labels
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Worker:
         policy = Policy(config.policy, compile_pattern)
         injector = Injector(config.headers)
         self._admission = Admission.make(config.admission)
+        self._labels = Labels()
         self._listeners = [self._listener(each, policy, injector) for each in config.listeners]
 
     def _listener(self, config: ListenerConfig, policy: Policy, injector: Injector) -> Listener:
@@ -93,6 +95,7 @@ class Worker:
             max_body_size=self.config.max_body_size,
             max_head_size=self.config.max_head_size,
             admission=self._admission,
+            labels=self._labels,
         )
         listening = socket.socket(fileno=config.fd)
         listening.setblocking(False)

@@ -13,6 +13,7 @@ from sp_proxy.core.exchange import Direction, ErrorType, Exchange
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
 from sp_proxy.taps.http1_heads import Heads
+from sp_proxy.taps.labels import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class TapContext:
     max_head_size: int
     admission: Admission | None = None
     """Sampling and rate limits; None when everything is admitted."""
+    labels: Labels = field(default_factory=Labels)
+    """Which ports and names have counters of their own; all listeners of a worker share it."""
     heads: Heads = field(init=False)
     """Reads heads of HTTP/1.x for this context."""
 
@@ -40,6 +43,11 @@ class TapContext:
         """Make what follows from the rest."""
         heads = Heads(self.direction, self.policy, self.injector, strict=self.strict)
         object.__setattr__(self, "heads", heads)
+
+    def went_raw(self, reason: str, port: int) -> None:
+        """Count a connection to this port which passes unread from now on."""
+        self.counters["raw:" + reason] += 1
+        self.counters[f"raw_connections:{self.labels.label('raw_connections', str(port))}:{reason}"] += 1
 
 
 class Endpoints(Struct, frozen=True):

@@ -174,7 +174,7 @@ class Http1State:
         self.signal = Signal.RAW
 
     def _go_raw(self, reason: str) -> None:
-        self._context.counters["raw:" + reason] += 1
+        self._context.went_raw(reason, self._endpoints.server_port)
         self._stop_watching()
 
     def _refuse(self, signal: Signal, answer: bytes) -> None:

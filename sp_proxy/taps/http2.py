@@ -630,7 +630,7 @@ class Http2Tap:
 
     def _give_up(self, reason: str, side: _Direction) -> None:
         """``side`` can no longer be read."""
-        self._context.counters["raw:" + reason] += 1
+        self._context.went_raw(reason, self._endpoints.server_port)
         self._context.counters["abandoned"] += len(self._streams)
         for stream in self._streams.values():
             stream.exchange.abandon("protocol_error")

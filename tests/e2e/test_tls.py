@@ -75,9 +75,9 @@ def test_what_is_never_opened_shows_the_origin_s_own_certificate(site: TlsSite, 
     answer = ask(near, far, family, "bank.test", path, "--cacert", str(site.origin))
     assert answer.code == 0
     assert "x-sp-service-name" not in joined(answer.seen["headers"])
-    site.daemon.wait_metric("sp_proxy_worker_tls_server_names_total", lambda count: count >= 1, 'reason="bank.test"')
-    site.daemon.wait_metric("sp_proxy_worker_tls_connections_total", lambda count: count >= 1, f'reason="{TLS_PORT}"')
-    assert total(site.daemon.metrics(), "sp_proxy_worker_tls_alpn_total", 'reason="h2"') >= 1
+    site.daemon.wait_metric("sp_proxy_worker_tls_server_names_total", lambda count: count >= 1, 'server_name="bank.test"')
+    site.daemon.wait_metric("sp_proxy_worker_tls_connections_total", lambda count: count >= 1, f'port="{TLS_PORT}"')
+    assert total(site.daemon.metrics(), "sp_proxy_worker_tls_alpn_total", 'protocol="h2"') >= 1
     assert site.daemon.exchanges(path=path) == []
 
 

@@ -73,10 +73,20 @@ def test_what_is_not_http_passes(said):
     found = asking.ask(said)
     assert isinstance(found, layers.TCPLayer)
     assert asking.live.raw
+    assert raw_reasons(asking) == ["not_http"]
+
+
+def raw_reasons(asking: Asking) -> list[str]:
+    """Why connections to the destination's port passed unread."""
+    assert asking.live.destination is not None
+    prefix = f"raw_connections:{asking.live.destination[1]}:"
+    return [name.removeprefix(prefix) for name in asking.live.context.counters if name.startswith(prefix)]
 
 
 def test_a_server_that_speaks_first_is_heard():
-    assert isinstance(Asking().ask(b"", b"220 ready\r\n"), layers.TCPLayer)
+    asking = Asking()
+    assert isinstance(asking.ask(b"", b"220 ready\r\n"), layers.TCPLayer)
+    assert raw_reasons(asking) == ["server_first"]
 
 
 def test_a_client_that_says_much_and_nothing_passes():

@@ -66,7 +66,11 @@ def test_what_is_not_to_be_opened_shows_the_origin_s_own_certificate(
             assert read_head(upstream) == b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
             upstream.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             assert read_head(client) == b"HTTP/1.1 204 No Content\r\n\r\n"
+        port = origin.address[1]
     assert intercepting.exchanges == []
+    intercepting.counter(f"raw_connections:{port}:tls", 1)
+    intercepting.counter(f"tls_connections:{port}", 1)
+    intercepting.counter(f"tls_server_names:{server_name}", 1)
 
 
 def test_a_client_that_rejects_our_certificate_is_passed_through_next_time(

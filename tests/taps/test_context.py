@@ -23,6 +23,18 @@ def test_every_tap_has_every_call_with_the_same_arguments(tap):
         ]
 
 
+def test_a_connection_that_goes_raw_is_counted_by_reason_and_by_port():
+    wire = Wire().client(b"\x00\x01")
+    wire.context.went_raw("tls", 443)
+    assert wire.counters == {
+        "raw:not_http": 1,
+        f"raw_connections:{ENDS.server_port}:not_http": 1,
+        "raw:tls": 1,
+        "raw_connections:443:tls": 1,
+        "abandoned": 0,
+    }
+
+
 @pytest.mark.parametrize("tap", [Http1Tap, Http2Tap])
 def test_a_new_tap_is_idle_and_signals_nothing(tap):
     new: Tap = tap(Wire().context, ENDS)
