@@ -34,6 +34,9 @@ MAX_BLOCK_BYTES = 1 << 20
 """Largest header block with its frames: what Go's server takes, and the most generous of those that set a limit."""
 MAX_BLOCK_FRAMES = 4096
 """CONTINUATION frames may be empty (CVE-2024-27316 and its kin): their number is limited too."""
+MAX_DECODED_BYTES = 8 * 1024 * 1024
+"""Of the header lists in one read, which has at most 256 KiB: a byte may stand for 4,000 of them (RFC 7541 section 7.3), and
+what is encoded anew would be sent. Requests of 5 KiB of fields each would have to come by 1,600 at a time."""
 MAX_STREAMS = 4096
 """Streams watched at a time. More are forwarded and injected, not captured; servers allow 100 to 250 by default."""
 MAX_OPEN_BYTES = 16 * 1024 * 1024
@@ -69,6 +72,7 @@ class _Direction:
         "block_priority",
         "block_promise",
         "buffer",
+        "decoded",
         "decoder",
         "ends_stream",
         "fragments",
@@ -86,6 +90,7 @@ class _Direction:
     def __init__(self, *, spoke: bool) -> None:
         self.spoke = spoke  # its first frame has been seen, which must be SETTINGS (section 3.4)
         self.decoder = Decoder()
+        self.decoded = 0  # bytes of header lists in this read
         self.buffer = bytearray()  # an incomplete frame which must be seen whole
         self.needed = 0  # bytes of it, before looking again is of use
         self.largest_frame = PEER_FRAME_SIZE  # that its receiver has allowed so far
@@ -274,6 +279,7 @@ class Http2Tap:
             data = bytes(buffer)
             buffer.clear()
         out: list[bytes] = []
+        side.decoded = 0
         done = at = 0  # data[:done] is in ``out`` or held
         size = len(data)
         try:
@@ -468,6 +474,9 @@ class Http2Tap:
         """The block is complete: what goes on in its place."""
         encoded = side.fragments[0] if len(side.fragments) == 1 else b"".join(side.fragments)
         block = side.decoder.decode(encoded)
+        side.decoded += block.size
+        if side.decoded > MAX_DECODED_BYTES:
+            raise _UnexpectedError("header_lists_too_large")
         stream_id = side.block_id
         if side.block_promise:
             self._context.counters["h2_pushes"] += 1

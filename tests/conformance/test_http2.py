@@ -13,7 +13,7 @@ from sp_proxy.core.inject import HeaderConfig
 from tests.conformance.http2_play import CHECKS, Played, Script, differences, play
 from tests.relay.running_worker import RunningWorker, listening
 
-for module in ("settings", "blocks", "frames", "streams"):
+for module in ("settings", "blocks", "frames", "streams", "malformed"):
     importlib.import_module(f"tests.conformance.http2_{module}")
 
 

@@ -454,6 +454,21 @@ def test_a_longer_head_than_is_kept_is_forwarded_and_injected() -> None:
     assert (both.records, both.tap.idle) == ([], True)
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_read_does_not_become_many_times_its_size(anew: bool) -> None:
+    both = Watched()
+    encoder = hpack.Encoder()
+    more = [("x-bomb", "v" * 3900), *([("x-sp-num", "3")] if anew else [])]
+    both.tap.client(frame(1, 5, 1, encoder.encode([*REQUEST, *more], huffman=False)))
+    small = encoder.encode([("x-bomb", "v" * 3900)] * 250)
+    assert len(small) == 250
+    sent = b"".join(frame(1, 5, 3 + 2 * number, BLOCK + small) for number in range(900))
+    out = both.tap.client(sent)
+    assert both.tap.signal is (Signal.ABORT if anew else Signal.RAW)
+    assert both.counters["raw:header_lists_too_large"] == 1
+    assert len(out) < 9 << 20
+
+
 def test_what_an_unwatched_stream_ends_with() -> None:
     """With content or without, it is open until both ends have finished."""
     both = Watched()
