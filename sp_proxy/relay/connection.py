@@ -4,7 +4,7 @@ What the two ends do to each other directly, they do to each other through here:
 backpressure. The tap sees the bytes on their way and may hold the start of a head for a moment; once it has given up on the
 connection (or there is none) the bytes go straight through.
 
-Reading downstream starts when upstream is connected: until then the client's bytes wait in the kernel. An upstream that
+Until upstream is connected, the first of the client's bytes wait here, and further ones in the kernel. An upstream that
 refuses or cannot be reached shows as a reset, the nearest thing to what the client would have seen: its own connection has
 already been accepted by the kernel.
 """
@@ -37,6 +37,12 @@ _MAX_DRAIN_BYTES = 8 * 1024 * 1024
 """More than a socket's receive buffer grows to by default (6 MiB, net.ipv4.tcp_rmem)."""
 _LOGGED_TAP_FAULTS = 10
 """Faults of one life that are logged with their traceback; all are counted."""
+_MAX_EARLY_BYTES = 65536
+"""Kept of what a client sends before its upstream connection is there."""
+GAVE_UP_AFTER = 0.5
+"""A client that finishes sending so many seconds after its last bytes, and is not connected upstream yet, has gone: one that
+half-closes behind its request does so at once.
+"""
 BULK_READ = 131072
 """A read this large says that the sender is ahead of us."""
 MIN_SPLICE = 2 << 20
@@ -168,6 +174,8 @@ class Downstream(_Side):
         """It has finished sending; it may still receive."""
         self.ended = True
         connection = self.connection
+        if self.other.lost and connection.client_gave_up():
+            return True
         if connection.tap is not None and (held := connection.tap.client_eof()):
             self.other.transport.write(held)
         self.other.finish_writing()
@@ -225,18 +233,24 @@ class Upstream(_Side):
 class _NotYetConnected:
     """Stands for the upstream transport until there is one: keeps what the client has already sent.
 
-    uvloop starts to read as soon as a connection is accepted, so one read may arrive; then reading is paused.
+    The client is read meanwhile, up to a limit: only who reads learns that it has gone. What it asked for must not reach an
+    origin that can be reached again a minute later.
     """
 
-    __slots__ = ("_downstream", "data")
+    __slots__ = ("_downstream", "_size", "data", "written_at")
 
-    def __init__(self, downstream: Downstream) -> None:
+    def __init__(self, downstream: Downstream, now: float) -> None:
         self._downstream = downstream
+        self._size = 0
         self.data: list[bytes] = []
+        self.written_at = now
 
     def write(self, data: bytes) -> None:
+        self.written_at = asyncio.get_running_loop().time()
         self.data.append(data)
-        self._downstream.transport.pause_reading()
+        self._size += len(data)
+        if self._size > _MAX_EARLY_BYTES:
+            self._downstream.transport.pause_reading()
 
     def is_closing(self) -> bool:
         return False
@@ -279,7 +293,7 @@ class Connection:
         self.downstream.other = self.upstream
         self.upstream.other = self.downstream
         self.upstream.lost = True  # until it is connected
-        self._early = _NotYetConnected(self.downstream)
+        self._early = _NotYetConnected(self.downstream, worker.loop.time())
         self.upstream.transport = cast(asyncio.Transport, self._early)
 
     # ---- beginning
@@ -574,6 +588,16 @@ class Connection:
         gone.transport.abort()
 
     # ---- ending
+
+    def client_gave_up(self) -> bool:
+        """Its end of stream has come while upstream is being connected: whether it has gone, and so has the connection."""
+        waiting = self.upstream.transport is self._early
+        if not waiting or self._worker.loop.time() - self._early.written_at < GAVE_UP_AFTER:
+            return False
+        self._close_tap("client_aborted")
+        self._forget_socket()
+        self.downstream.transport.abort()
+        return True
 
     def ended(self) -> None:
         """One end has finished sending; when both have, the connection is over."""

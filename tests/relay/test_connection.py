@@ -5,11 +5,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
+from sp_proxy.relay.connection import GAVE_UP_AFTER
 from tests.relay.running_worker import RunningWorker, listening
 
 RESET = struct.pack("ii", 1, 0)
@@ -425,6 +426,54 @@ def test_refused_requests_leave_nothing_behind() -> None:
                 end.rest()
                 assert end.received.startswith(b"HTTP/1.1 400 ")
         worker.wait(lambda: worker.gauges["connections_open"] == 0)
+
+
+@contextlib.contextmanager
+def unreachable() -> Iterator[tuple[str, int]]:
+    """An address where connecting takes for ever: its queue of connections that nobody accepts is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()
+
+
+@pytest.mark.parametrize("leave", [End.reset, End.close])
+def test_a_client_that_goes_while_upstream_is_being_connected_is_noticed(leave: Callable[[End], None]) -> None:
+    with unreachable() as address, RunningWorker(address) as worker:
+        client = End(worker.connect())
+        client.send(GET)
+        worker.wait(lambda: worker.gauges.get("connections_open") == 1)
+        time.sleep(GAVE_UP_AFTER * 1.2)  # what a client does that half-closes behind its request, it does sooner
+        leave(client)
+        worker.wait(lambda: worker.gauges.get("connections_open") == 0)
+        assert [record.error for record in worker.exchanges] == ["client_aborted"]
+
+
+def test_a_client_that_half_closes_while_upstream_is_being_connected_waits() -> None:
+    with unreachable() as address, RunningWorker(address) as worker, worker.connect() as sock:
+        client = End(sock)
+        client.send(GET)
+        client.half_close()
+        worker.counter("connections", 1)
+        time.sleep(GAVE_UP_AFTER * 2)
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(1)
+
+
+def test_much_from_a_client_that_waits_for_upstream_stays_with_the_kernel() -> None:
+    with unreachable() as address, RunningWorker(address) as worker, worker.connect() as sock:
+        sock.settimeout(1)
+        sent = 0
+        piece = bytes(1 << 20)
+        with contextlib.suppress(TimeoutError):
+            while sent < 64 << 20:
+                sent += sock.send(piece)
+        assert sent < 64 << 20
+        worker.wait(lambda: worker.gauges.get("connections_open") == 1)
+        assert worker.gauges["resident_memory_bytes"] < 60 << 20
 
 
 def test_a_named_upstream_is_tried_at_all_its_addresses() -> None:
