@@ -39,6 +39,7 @@ COMMANDS = {
     "demo": Subcommand("sp_proxy.cli.demo", "See it work: a small application, captured live."),
     "status": Subcommand("sp_proxy.cli.status", "Ask the daemon where every captured record went."),
     "spool": Subcommand("sp_proxy.cli.spool", "Look at the sending queue on disk, check, send or export it."),
+    "inject": Subcommand("sp_proxy.cli.inject", "Add the sidecar to Kubernetes manifests, or take it away."),
     "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),
 }
 

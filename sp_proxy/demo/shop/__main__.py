@@ -1,4 +1,4 @@
-"""``python -m sp_proxy.demo.shop ROLE``: one process of the shop. Listening sockets are inherited; SIGTERM ends it.
+"""``python -m sp_proxy.demo.shop ROLE``: one process of the shop. SIGTERM ends it. A listening socket may be inherited.
 
 Standard output has the calls that it makes (``report.py``).
 """
@@ -27,7 +27,8 @@ def _address(text: str) -> tuple[str, int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sp_proxy.demo.shop", allow_abbrev=False)
     parser.add_argument("role", choices=[CUSTOMERS, Orders.name, Inventory.name, Payment.name])
-    parser.add_argument("--listen-fd", type=int, help="of a service")
+    parser.add_argument("--listen", type=_address, help="of a service: HOST:PORT")
+    parser.add_argument("--listen-fd", type=int, help="of a service, instead: a socket that listens already")
     parser.add_argument("--orders", type=_address, help="of the customers: where they find it")
     parser.add_argument("--inventory", type=_address, help="of orders: where it finds it")
     parser.add_argument("--payment", type=_address, help="of orders: where it finds it")
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.role == CUSTOMERS:
         drive(given.orders, given.run, Traffic(given.requests, given.pause, given.slow_pause), stop)
         return 0
-    with Server(socket.socket(fileno=given.listen_fd), _service(given)) as server:
+    listening = socket.create_server(given.listen) if given.listen else socket.socket(fileno=given.listen_fd)
+    with Server(listening, _service(given)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         stop.wait()
         server.shutdown()
