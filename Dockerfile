@@ -23,7 +23,8 @@ COPY requirements.lock ./
 RUN uv venv /opt/sp-proxy && uv pip sync --python /opt/sp-proxy --require-hashes requirements.lock
 COPY LICENSE README.md pyproject.toml requirements-dev.lock ./
 COPY sp_proxy ./sp_proxy
-RUN uv pip install --python /opt/sp-proxy --no-deps --build-constraints requirements-dev.lock .
+RUN uv pip install --python /opt/sp-proxy --no-deps --build-constraints requirements-dev.lock . \
+    && rm /opt/sp-proxy/.lock # uv's own, which everybody may write
 COPY --chmod=755 deploy/iptables/init.sh /opt/sp-proxy/bin/sp-proxy-init
 
 FROM python:${PYTHON_VERSION}-slim-bookworm
