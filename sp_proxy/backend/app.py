@@ -22,6 +22,8 @@ from sp_proxy.backend.store import BadCursorError, Store
 
 INTAKE = "/v1/traces"
 HEALTH = "/healthz"
+API = "/api/v1"
+"""The version changes when an answer is no longer what it was; what is only added changes nothing."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -32,14 +34,7 @@ def build_app(store: Store, hub: Hub, guard: Guard, *, max_request_size: int) ->
     intake = Intake(store, hub, guard, max_request_size=max_request_size)
     routes = [
         Route(INTAKE, intake.traces, methods=["POST"]),
-        Route("/api/exchanges", api.exchanges, methods=["GET"]),
-        Route("/api/exchanges/{span_id}", api.exchange, methods=["GET"]),
-        Route("/api/spans/{span_id}", api.span, methods=["GET"]),
-        Route("/api/traces/{trace_id}", api.trace, methods=["GET"]),
-        Route("/api/sessions", api.sessions, methods=["GET"]),
-        Route("/api/sessions/{session_id:path}", api.session, methods=["GET"]),
-        Route("/api/stats", api.stats, methods=["GET"]),
-        Route("/api/live", api.live, methods=["GET"]),
+        *(Route(API + path, handler, methods=["GET"]) for path, handler in addresses(api)),
         Route(HEALTH, _healthy, methods=["GET"]),
         *(Route(path, page.file, methods=["GET"]) for path in page.paths),
     ]
@@ -56,6 +51,23 @@ def build_app(store: Store, hub: Hub, guard: Guard, *, max_request_size: int) ->
     )
     app.router.redirect_slashes = False
     return app
+
+
+def addresses(api: Api) -> list[tuple[str, Callable[[Request], Awaitable[Response]]]]:
+    """The addresses of the API, without the prefix, and who answers."""
+    return [
+        ("/exchanges", api.exchanges),
+        ("/exchanges/{span_id}", api.exchange),
+        ("/spans/{span_id}", api.span),
+        ("/traces", api.traces),
+        ("/traces/{trace_id}", api.trace),
+        ("/sessions", api.sessions),
+        ("/sessions/{session_id:path}", api.session),
+        ("/map", api.service_map),
+        ("/logs", api.logs),
+        ("/stats", api.stats),
+        ("/live", api.live),
+    ]
 
 
 async def _healthy(_request: Request) -> Response:

@@ -4,13 +4,15 @@ Each subscriber has a bounded queue. Full, it loses its oldest exchange, and is 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import trio
 from msgspec import Struct
 
-from sp_proxy.backend.model import ExchangeFilter, ExchangeSummary
+from sp_proxy.backend.model import Arrived, ExchangeSummary
+from sp_proxy.backend.query.evaluate import predicate
+from sp_proxy.backend.query.syntax import Query
 
 QUEUE = 1000
 """Exchanges that may wait for one subscriber."""
@@ -26,8 +28,8 @@ class News(Struct, frozen=True):
 class Subscription:
     """One subscriber's queue."""
 
-    def __init__(self, wanted: ExchangeFilter, size: int) -> None:
-        self.wanted = wanted
+    def __init__(self, query: Query, size: int) -> None:
+        self.wants = predicate(query)
         self._queue: deque[ExchangeSummary] = deque(maxlen=size)
         self._dropped = 0
         self._closed = False
@@ -74,9 +76,9 @@ class Hub:
         return len(self._subscriptions)
 
     @contextmanager
-    def subscribe(self, wanted: ExchangeFilter) -> Iterator[Subscription]:
-        """Listen to what matches, until the block ends."""
-        subscription = Subscription(wanted, self._queue)
+    def subscribe(self, query: Query) -> Iterator[Subscription]:
+        """Listen to what a query asks for, until the block ends."""
+        subscription = Subscription(query, self._queue)
         if self._closed:
             subscription.close()
         self._subscriptions.add(subscription)
@@ -85,11 +87,11 @@ class Hub:
         finally:
             self._subscriptions.discard(subscription)
 
-    def publish(self, exchanges: Iterable[ExchangeSummary]) -> None:
+    def publish(self, exchanges: Sequence[Arrived]) -> None:
         """Hand out new exchanges. Never waits."""
-        for exchange in exchanges:
-            for subscription in self._subscriptions:
-                if subscription.wanted.matches(exchange) and not subscription.put(exchange):
+        for subscription in self._subscriptions:
+            for arrived in exchanges:
+                if subscription.wants(arrived) and not subscription.put(arrived.summary):
                     self.dropped += 1
 
     def close(self) -> None:

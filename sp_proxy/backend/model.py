@@ -6,7 +6,7 @@ here knows of SQL or of HTTP. Ids are bytes in what is stored, and lower-case he
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 Direction = Literal["inbound", "outbound", "unknown"]
 
@@ -64,6 +64,10 @@ class StoredSpan(Struct, frozen=True):
     response_body: bytes | None = None
     partial: bool = False
     """An exchange that was still going on: it stands in the place of the one which is to come, under the same ids."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """The exchange's custom tags."""
+    text: str = ""
+    """What a text search of the exchange looks through, folded."""
 
 
 class Batch(Struct, frozen=True):
@@ -98,6 +102,16 @@ class ExchangeSummary(Struct, frozen=True, kw_only=True):
     error: str
     partial: bool = False
     """It was still going on; when it ends, the whole of it takes this one's place."""
+    peer: str = ""
+    """The service at the other end, once its half of the exchange is stored too; empty before, and without it."""
+
+
+class Arrived(Struct, frozen=True):
+    """A new exchange, with what else a query may ask of it."""
+
+    summary: ExchangeSummary
+    tags: dict[str, str]
+    text: str
 
 
 class Appended(Struct, frozen=True):
@@ -105,40 +119,15 @@ class Appended(Struct, frozen=True):
 
     stored: int
     duplicates: int
-    exchanges: list[ExchangeSummary]
+    exchanges: list[Arrived]
     """The exchanges among the newly stored."""
 
 
-class ExchangeFilter(Struct, frozen=True):
-    """All given parts must match; an empty part matches everything."""
-
-    service: str = ""
-    direction: str = ""
-    method: str = ""
-    host: str = ""
-    path: str = ""
-    """Searched anywhere in the request target."""
-    status_min: int = -1
-    status_max: int = -1
-    session: str = ""
-    trace: str = ""
-
-    def matches(self, exchange: ExchangeSummary) -> bool:
-        """The same answer as the store's, for one exchange in hand (live updates)."""
-        return (
-            self.service in {"", exchange.service}
-            and self.direction in {"", exchange.direction}
-            and self.method in {"", exchange.method}
-            and self.host in {"", exchange.host}
-            and self.path in exchange.path
-            and (self.status_min < 0 or self.status_min <= exchange.status <= self.status_max)
-            and self.session in {"", exchange.session_id}
-            and self.trace in {"", exchange.trace_id}
-        )
-
-
 class ExchangePage(Struct, frozen=True):
-    """Newest first. ``next`` continues after the last one: opaque, empty at the end."""
+    """Newest first. ``next`` continues after the last one: opaque, empty at the end.
+
+    A page may be short, or empty, and yet have a ``next``: the search took its time, and goes on there.
+    """
 
     exchanges: list[ExchangeSummary]
     next: str
@@ -163,6 +152,52 @@ class SpanRecord(Struct, frozen=True):
     exchange: ExchangeSummary | None
     request_body: bytes | None
     response_body: bytes | None
+
+
+class TraceSummary(Struct, frozen=True):
+    """One trace in a list."""
+
+    trace_id: str
+    name: str
+    """Of its first span: method and path of an exchange, else the span's name."""
+    service: str
+    """Of its first span."""
+    start_unix_ns: int
+    duration_ns: int
+    spans: int
+    exchanges: int
+    errors: int
+    services: list[str]
+
+
+class TracePage(Struct, frozen=True):
+    """By start, newest first. ``next`` as in ``ExchangePage``."""
+
+    traces: list[TraceSummary]
+    next: str
+
+
+class Edge(Struct, frozen=True):
+    """What went from one service to another in a time. The percentile is that of a histogram: within 9 % of the value."""
+
+    source: str
+    """Empty: from outside, or from where nothing is captured."""
+    host: str
+    """What the request was addressed to (``Host``)."""
+    target: str
+    """Empty: nothing was captured at the other end."""
+    requests: int
+    errors: int
+    p50_ns: int
+    p95_ns: int
+
+
+class ServiceMap(Struct, frozen=True):
+    """Services as a graph, from whole minutes."""
+
+    since_unix_ns: int
+    until_unix_ns: int
+    edges: list[Edge]
 
 
 class TraceSpan(Struct, frozen=True):
@@ -211,7 +246,9 @@ class StoreStats(Struct, frozen=True):
 
     spans: int
     exchanges: int
+    logs: int
     sessions: int
+    traces: int
     bytes: int
     """Used by data; the files may be larger."""
     appended: int

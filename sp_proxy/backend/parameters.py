@@ -5,11 +5,18 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from sp_proxy.backend.model import ExchangeFilter
+from sp_proxy.backend.log_model import LogFilter
+from sp_proxy.backend.query.parse import QueryError, parse
+from sp_proxy.backend.query.syntax import Match, Query, Range, StringField, Trace, all_of, containing, exactly
+from sp_proxy.backend.query.values import time
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
-FILTERS = ("service", "direction", "method", "host", "path", "status", "session", "trace")
+FILTERS = ("q", "service", "direction", "method", "host", "path", "status", "session", "trace")
+_EXACT: tuple[StringField, ...] = ("service", "direction", "method", "host", "session")
+LOG_FILTERS = ("trace", "span", "service", "severity")
+SEVERITIES = ("trace", "debug", "info", "warn", "error", "fatal")
+"""OTLP's, of four numbers each, the first beginning with 1."""
 _DIRECTIONS = ("inbound", "outbound", "unknown")
 _STATUS = re.compile(r"([1-5])xx|0|[1-9][0-9]{2}", re.ASCII)
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
@@ -40,27 +47,58 @@ def single(pairs: Iterable[tuple[str, str]], allowed: tuple[str, ...]) -> dict[s
     return values
 
 
-def exchange_filter(values: dict[str, str]) -> ExchangeFilter:
-    """The filter in the parameters; one that is absent or empty does not filter."""
+def query_of(values: dict[str, str], now_unix_ns: int) -> Query:
+    """What is asked for: ``q`` in the query language, and single values beside it, all of which must hold.
+
+    The single values are taken as they are: a program need not quote them. One that is empty does not filter.
+    """
+    parts: list[Query] = []
+    if values.get("q"):
+        try:
+            parts.append(parse(values["q"], now_unix_ns=now_unix_ns))
+        except QueryError as error:
+            raise ParameterError(f"q: {error}") from error
     direction = values.get("direction", "")
     if direction and direction not in _DIRECTIONS:
         raise _wrong("direction", direction, " or ".join(_DIRECTIONS))
     method = values.get("method", "")
     if method and not _METHOD.fullmatch(method):
         raise _wrong("method", method, "a request method, for example GET")
-    low, high = _status_range(values.get("status", ""))
-    trace = values.get("trace", "")
-    return ExchangeFilter(
+    parts += [Match(field, exactly(values[field])) for field in _EXACT if values.get(field)]
+    if values.get("path"):
+        parts.append(Match("path", containing(values["path"])))
+    if values.get("status"):
+        parts.append(Range("status", *_status_range(values["status"])))
+    if values.get("trace"):
+        parts.append(Trace(hex_id("trace", values["trace"], 16)))
+    return all_of(*parts)
+
+
+def log_filter(values: dict[str, str]) -> LogFilter:
+    """Which log records: ``severity`` is the least severe that is wanted, as a word of OTLP's."""
+    severity = values.get("severity", "").lower()
+    if severity and severity not in SEVERITIES:
+        raise _wrong("severity", values["severity"], " or ".join(SEVERITIES))
+    return LogFilter(
+        trace_id=hex_id("trace", values["trace"], 16) if values.get("trace") else b"",
+        span_id=hex_id("span", values["span"], 8) if values.get("span") else b"",
         service=values.get("service", ""),
-        direction=direction,
-        method=method,
-        host=values.get("host", ""),
-        path=values.get("path", ""),
-        status_min=low,
-        status_max=high,
-        session=values.get("session", ""),
-        trace=hex_id("trace", trace, 16).hex() if trace else "",
+        severity_min=1 + 4 * SEVERITIES.index(severity) if severity else 0,
     )
+
+
+def time_range(values: dict[str, str], now_unix_ns: int) -> tuple[int, int]:
+    """``since`` (an hour ago, if not given) and ``until`` (now), written as times in the query language."""
+    ends = []
+    for name, default, end in (("since", "-1h", 0), ("until", "-0s", 1)):
+        value = values.get(name, "") or default
+        try:
+            ends.append(time(value, now_unix_ns)[end])
+        except ValueError as error:
+            raise _wrong(name, value, str(error)) from error
+    if ends[0] > ends[1]:
+        raise ParameterError("since: later than until")
+    return ends[0], ends[1]
 
 
 def paging(values: dict[str, str]) -> Paging:
@@ -81,8 +119,6 @@ def hex_id(name: str, value: str, size: int) -> bytes:
 
 
 def _status_range(value: str) -> tuple[int, int]:
-    if not value:
-        return -1, -1
     match = _STATUS.fullmatch(value)
     if not match:
         raise _wrong("status", value, "a status (200), a class (5xx), or 0 for exchanges without a response")

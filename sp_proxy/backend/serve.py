@@ -14,7 +14,7 @@ from sp_proxy.backend.hub import Hub
 from sp_proxy.backend.model import BackendError, StoreError
 from sp_proxy.backend.server import run_server
 from sp_proxy.backend.sqlite.store import open_store
-from sp_proxy.backend.store import Store
+from sp_proxy.backend.store import Keep, Store
 from sp_proxy.settings.model import Backend
 from sp_proxy.settings.types import Address
 from sp_proxy.supervisor.sockets import BindError, bind_address
@@ -49,7 +49,10 @@ async def serve(
                 f"backend.token: required, since the backend listens on {_foreign(addresses)}"
                 " (set a token, or listen on 127.0.0.1)"
             )
-        async with open_store(settings.database) as store, trio.open_nursery() as nursery:
+        async with (
+            open_store(settings.database, max_bytes=settings.max_database_size) as store,
+            trio.open_nursery() as nursery,
+        ):
             hub = Hub()
             app = build_app(store, hub, guard, max_request_size=settings.max_request_size)
             nursery.start_soon(_expire, store, settings)
@@ -86,9 +89,8 @@ async def _expire(store: Store, settings: Backend) -> None:
     retention_ns = int(settings.retention * 1e9)
     while True:
         try:
-            removed = await store.expire(
-                received_before_unix_ns=time.time_ns() - retention_ns, max_bytes=settings.max_database_size
-            )
+            since = time.time_ns() - retention_ns
+            removed = await store.expire(Keep(received_since_unix_ns=since, max_bytes=settings.max_database_size))
         except StoreError as error:
             log.warning("expire_failed", reason=str(error))
         else:

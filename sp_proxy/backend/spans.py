@@ -7,6 +7,7 @@ attribute means for an exchange stands in the contract, section 4.
 import base64
 import math
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -15,6 +16,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from sp_proxy.backend.model import Batch, Direction, ExchangeFields, StoredSpan
+from sp_proxy.backend.query.syntax import fold
+from sp_proxy.core.body import media_type
 
 MAX_TIME = 2**63 - 1
 """Nanoseconds that a signed 64-bit column holds: the year 2262."""
@@ -23,8 +26,13 @@ MAX_INDEXED = 2048
 """Characters of a text kept for lists and filters, so that a page of hostile exchanges stays a page."""
 REQUEST_BODY = "http.request.body"
 RESPONSE_BODY = "http.response.body"
+MAX_TEXT = 1 << 18
+"""Characters of an exchange that a text search looks through."""
+TAG = "sp.tag."
 EXTRACT = "extract"
 PARTIAL = "partial"
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+_MESSAGES = ("http.request.header.", "http.response.header.", "http.request.trailer.", "http.response.trailer.")
 _DIRECTIONS: dict[object, Direction] = {"inbound": "inbound", "outbound": "outbound"}
 
 
@@ -44,6 +52,7 @@ def read_request(request: ExportTraceServiceRequest, *, tenant: str, now_unix_ns
     for resource_spans in request.resource_spans:
         resource = attributes(resource_spans.resource.attributes)
         service = text(resource.get("service.name"))[:MAX_INDEXED]
+        tags = tags_of(resource)
         batch.resources.append(resource)
         for scope_spans in resource_spans.scope_spans:
             scope = scope_spans.scope
@@ -56,7 +65,7 @@ def read_request(request: ExportTraceServiceRequest, *, tenant: str, now_unix_ns
                     rejected += 1
                     first_reason = first_reason or reason
                 else:
-                    batch.spans.append(stored(span, scope_details, len(batch.resources) - 1, service))
+                    batch.spans.append(stored(span, scope_details, len(batch.resources) - 1, service, tags))
     return Read(batch=batch, rejected=rejected, reason=first_reason)
 
 
@@ -73,7 +82,9 @@ def unstorable(span: Span) -> str:
     return ""
 
 
-def stored(span: Span, scope: dict[str, Any], resource: int, service: str) -> StoredSpan:
+def stored(
+    span: Span, scope: dict[str, Any], resource: int, service: str, resource_tags: Mapping[str, str] = NO_TAGS
+) -> StoredSpan:
     """One storable span."""
     values = attributes(span.attributes)
     details: dict[str, Any] = {"scope": scope, "status": {"code": span.status.code, "message": span.status.message}}
@@ -100,10 +111,14 @@ def stored(span: Span, scope: dict[str, Any], resource: int, service: str) -> St
     if partial:
         span_id, parent_span_id = parent_span_id, _span_id(values.get("sp.partial.parent_span_id"))
     exchange = request_body = response_body = None
+    tags: dict[str, str] = {}
+    searched = ""
     if partial or kind_of_span == EXTRACT:
         request_body = _body(values.pop(REQUEST_BODY, None))
         response_body = _body(values.pop(RESPONSE_BODY, None))
         exchange = exchange_fields(span, values, service, len(request_body or b""), len(response_body or b""))
+        tags = {**resource_tags, **tags_of(values)}
+        searched = search_text(exchange, details.get("events", ()), values, request_body, response_body)
     details["attributes"] = values
     return StoredSpan(
         trace_id=span.trace_id,
@@ -121,6 +136,8 @@ def stored(span: Span, scope: dict[str, Any], resource: int, service: str) -> St
         request_body=request_body,
         response_body=response_body,
         partial=partial,
+        tags=tags,
+        text=searched,
     )
 
 
@@ -146,9 +163,48 @@ def exchange_fields(
     )
 
 
+def tags_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """The custom tags among attributes: they stand on the resource, or on single spans."""
+    return {
+        name.removeprefix(TAG)[:MAX_INDEXED]: text(value)[:MAX_INDEXED]
+        for name, value in values.items()
+        if name.startswith(TAG)
+    }
+
+
+def search_text(
+    exchange: ExchangeFields,
+    events: Iterable[Mapping[str, Any]],
+    values: Mapping[str, Any],
+    request_body: bytes | None,
+    response_body: bytes | None,
+) -> str:
+    """What a text search looks through: target, host, header fields, bodies that are text, and what events say."""
+    parts = [exchange.path, exchange.host]
+    types = {True: b"", False: b""}
+    for name, value in values.items():
+        if name.startswith(_MESSAGES):
+            field = name.split(".", 3)[3]
+            parts += (field, text(value))
+            if field == "content-type":
+                types[name.startswith("http.request.")] = text(value).encode()
+    for body, content_type in ((request_body, types[True]), (response_body, types[False])):
+        # Base64 would only fill the index.
+        if body and media_type(content_type).is_text:
+            parts.append(body[: 4 * MAX_TEXT].decode(errors="replace"))
+    for event in events:
+        parts += [value for value in event["attributes"].values() if isinstance(value, str)]
+    return fold("\n".join(parts)[:MAX_TEXT])
+
+
 def attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     """Attributes as plain values that JSON can hold. Of a repeated key the last value stays."""
-    return {pair.key: plain(pair.value) for pair in pairs}
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        value = pair.value
+        # Most are strings: asked for here, it saves a call for each.
+        found[pair.key] = value.string_value if value.WhichOneof("value") == "string_value" else plain(value)
+    return found
 
 
 def plain(value: AnyValue) -> Any:

@@ -4,23 +4,40 @@ SQLite (``sqlite/``) is the embedded engine. Another engine implements the same 
 Every method may be called from many tasks at once; none blocks the event loop. Failures are ``StoreError``.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from msgspec import Struct
+
+from sp_proxy.backend.log_model import LogBatch, LogFilter, LogPage
 from sp_proxy.backend.model import (
     Appended,
     Batch,
-    ExchangeFilter,
     ExchangePage,
+    ServiceMap,
     SessionDetail,
     SessionPage,
     SpanRecord,
     StoreStats,
+    TracePage,
     TraceSpan,
 )
+from sp_proxy.backend.query.syntax import Query
 
 
 class BadCursorError(ValueError):
     """A ``before`` cursor that this store never gave out."""
+
+
+class Keep(Struct, frozen=True):
+    """What is kept; the rest is removed in the order in which it arrived."""
+
+    received_since_unix_ns: int
+    """Spans and log records received before are too old."""
+    max_bytes: int
+    """The oldest go until no more than this is used."""
+    tenants: Mapping[str, int] = {}
+    """Tenants with another age: since when theirs are kept."""
 
 
 class Store(Protocol):
@@ -31,14 +48,26 @@ class Store(Protocol):
         partial one, whose place the whole one takes.
         """
 
-    async def exchanges(self, wanted: ExchangeFilter, *, before: str, limit: int) -> ExchangePage:
-        """Exchanges by start time, newest first, after the cursor. Raises BadCursorError."""
+    async def append_logs(self, batch: LogBatch) -> None:
+        """Keep a batch of log records; returns when it is durable."""
+
+    async def exchanges(self, query: Query, *, before: str, limit: int) -> ExchangePage:
+        """Exchanges that a query asks for, by start time, newest first, after the cursor. Raises BadCursorError."""
 
     async def span(self, span_id: bytes, trace_id: bytes | None) -> SpanRecord | None:
         """One span in full. Without a trace id the newest one of that span id."""
 
     async def trace(self, trace_id: bytes, *, limit: int) -> list[TraceSpan]:
         """Spans of a trace by start time, the first ``limit``."""
+
+    async def traces(self, *, before: str, limit: int) -> TracePage:
+        """Traces by start, newest first, after the cursor. Raises BadCursorError."""
+
+    async def logs(self, wanted: LogFilter, *, before: str, limit: int) -> LogPage:
+        """Log records, newest first, after the cursor. Raises BadCursorError."""
+
+    async def service_map(self, *, since_unix_ns: int, until_unix_ns: int, limit: int) -> ServiceMap:
+        """The busiest calls between services in a time, ends rounded to whole minutes."""
 
     async def sessions(self, *, before: str, limit: int) -> SessionPage:
         """Sessions, last seen first, after the cursor. Raises BadCursorError."""
@@ -49,7 +78,5 @@ class Store(Protocol):
     async def stats(self) -> StoreStats:
         """Sizes and totals, without counting scans."""
 
-    async def expire(self, *, received_before_unix_ns: int, max_bytes: int) -> int:
-        """Remove the oldest spans (in order of arrival): all received before that time, then as many as it takes to
-        use no more than ``max_bytes``. Returns how many were removed.
-        """
+    async def expire(self, keep: Keep) -> int:
+        """Remove what is not to be kept. Returns how many spans and log records went."""

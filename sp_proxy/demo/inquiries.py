@@ -58,16 +58,16 @@ class BackendApi:
 
     def stored(self) -> int:
         """Exchanges that it has. Raises Unanswered."""
-        return int(self.json("/api/stats")["exchanges"])
+        return int(self.json("/api/v1/stats")["exchanges"])
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The latest exchanges, newest first. Raises Unanswered."""
-        found: list[dict[str, Any]] = self.json(f"/api/exchanges?limit={limit}")["exchanges"]
+        found: list[dict[str, Any]] = self.json(f"/api/v1/exchanges?limit={limit}")["exchanges"]
         return found
 
     def widest_trace(self) -> dict[str, Any] | None:
         """A trace that goes through as many services as any of the latest; None when there is none. Raises Unanswered."""
         # Payment comes last in an order: a trace that has reached it has been everywhere.
-        found = self.json("/api/exchanges?service=payment&direction=inbound&limit=20")["exchanges"]
-        traces: list[dict[str, Any]] = [self.json(f"/api/traces/{exchange['trace_id']}") for exchange in found]
+        found = self.json("/api/v1/exchanges?service=payment&direction=inbound&limit=20")["exchanges"]
+        traces: list[dict[str, Any]] = [self.json(f"/api/v1/traces/{exchange['trace_id']}") for exchange in found]
         return max(traces, key=lambda trace: (len(trace["services"]), trace["spans"]), default=None)

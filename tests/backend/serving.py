@@ -30,8 +30,8 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def stat(client: httpx.AsyncClient, name: str) -> int:
-    """One number of ``/api/stats``."""
-    value: int = (await client.get("/api/stats")).json()[name]
+    """One number of ``/api/v1/stats``."""
+    value: int = (await client.get("/api/v1/stats")).json()[name]
     return value
 
 
@@ -67,7 +67,7 @@ async def live(client: httpx.AsyncClient, query: str = "") -> AsyncIterator[Even
     stream = await trio.open_tcp_stream(client.base_url.host, client.base_url.port or 0)
     async with stream:
         # HTTP/1.0: the body is then as it is, without chunks.
-        await stream.send_all(f"GET /api/live{query} HTTP/1.0\r\nhost: localhost\r\n\r\n".encode())
+        await stream.send_all(f"GET /api/v1/live{query} HTTP/1.0\r\nhost: localhost\r\n\r\n".encode())
 
         async def listening():
             return await stat(client, "live_subscribers") > before

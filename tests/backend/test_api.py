@@ -21,19 +21,19 @@ async def test_exchanges_are_listed_filtered_and_paged():
         await send(
             client, *(exchange_span(at=at, path=f"/{at}", status=200 + 303 * (at % 2)) for at in range(6)), sdk_span()
         )
-        first = (await client.get("/api/exchanges", params={"status": "5xx", "limit": 2})).json()
+        first = (await client.get("/api/v1/exchanges", params={"status": "5xx", "limit": 2})).json()
         assert [exchange["path"] for exchange in first["exchanges"]] == ["/5", "/3"]
-        second = (await client.get("/api/exchanges", params={"status": "5xx", "before": first["next"]})).json()
+        second = (await client.get("/api/v1/exchanges", params={"status": "5xx", "before": first["next"]})).json()
         assert [exchange["path"] for exchange in second["exchanges"]] == ["/1"]
         assert second["next"] == ""
-        assert (await client.get("/api/exchanges", params={"path": "/4"})).json()["exchanges"][0]["status"] == 200
+        assert (await client.get("/api/v1/exchanges", params={"path": "/4"})).json()["exchanges"][0]["status"] == 200
 
 
 async def test_one_exchange_in_full():
     span = exchange_span(trace=TRACE, span=b"s" * 8, request_body='{"a":1}', session="s 1")
     async with backend() as client:
         await send(client, span)
-        answer = await client.get(f"/api/exchanges/{'73' * 8}")
+        answer = await client.get(f"/api/v1/exchanges/{'73' * 8}")
         full = answer.json()
         assert answer.headers["cache-control"] == "no-store"
         assert (full["trace_id"], full["span_id"], full["session_id"]) == (TRACE.hex(), "73" * 8, "s 1")
@@ -43,15 +43,15 @@ async def test_one_exchange_in_full():
         assert full["response"]["body"]["data"] == '{"ok":true}'
         assert full["resource"] == {"service.name": "orders"}
         assert full["attributes"]["url.path"] == "/api/orders?id=7"
-        assert (await client.get(f"/api/exchanges/{'73' * 8}?trace={TRACE.hex()}")).status_code == 200
-        assert (await client.get(f"/api/exchanges/{'73' * 8}?trace={'00' * 16}")).status_code == 404
+        assert (await client.get(f"/api/v1/exchanges/{'73' * 8}?trace={TRACE.hex()}")).status_code == 200
+        assert (await client.get(f"/api/v1/exchanges/{'73' * 8}?trace={'00' * 16}")).status_code == 404
 
 
 async def test_any_span_in_full():
     async with backend() as client:
         await send(client, sdk_span(span=b"s" * 8))
-        assert (await client.get(f"/api/spans/{'73' * 8}")).json()["attributes"] == {"db.system": "postgresql"}
-        assert (await client.get(f"/api/exchanges/{'73' * 8}")).status_code == 404
+        assert (await client.get(f"/api/v1/spans/{'73' * 8}")).json()["attributes"] == {"db.system": "postgresql"}
+        assert (await client.get(f"/api/v1/exchanges/{'73' * 8}")).status_code == 404
 
 
 async def test_a_trace_is_a_tree_of_exchanges_and_spans():
@@ -63,7 +63,7 @@ async def test_a_trace_is_a_tree_of_exchanges_and_spans():
             sdk_span(trace=TRACE, span=b"3" * 8, parent=b"2" * 8, at=2),
             sdk_span(trace=TRACE, span=b"4" * 8, parent=b"x" * 8, at=3),
         )
-        tree = (await client.get(f"/api/traces/{TRACE.hex()}")).json()
+        tree = (await client.get(f"/api/v1/traces/{TRACE.hex()}")).json()
         assert (tree["spans"], tree["truncated"]) == (4, False)
         one, orphan = tree["roots"]
         assert orphan["span"]["span_id"] == "34" * 8
@@ -77,31 +77,62 @@ async def test_sessions():
     session = "id/with ? & # é"
     async with backend() as client:
         await send(client, exchange_span(session=session, at=1), exchange_span(session=session, at=2, status=500))
-        (listed,) = (await client.get("/api/sessions")).json()["sessions"]
+        (listed,) = (await client.get("/api/v1/sessions")).json()["sessions"]
         assert (listed["session_id"], listed["exchanges"], listed["errors"]) == (session, 2, 1)
-        detail = (await client.get(f"/api/sessions/{quote(session, safe='')}")).json()
+        detail = (await client.get(f"/api/v1/sessions/{quote(session, safe='')}")).json()
         assert detail["session"] == listed
         assert [exchange["status"] for exchange in detail["exchanges"]] == [200, 500]
+
+
+async def test_traces_are_listed():
+    async with backend() as client:
+        await send(client, exchange_span(trace=TRACE, at=1), sdk_span(trace=TRACE, at=2), sdk_span(name="later", at=3))
+        first, second = (await client.get("/api/v1/traces")).json()["traces"]
+        assert (first["name"], second["name"]) == ("later", "GET /api/orders?id=7")
+        assert (second["trace_id"], second["spans"], second["exchanges"]) == (TRACE.hex(), 2, 1)
+        page = (await client.get("/api/v1/traces", params={"limit": 1})).json()
+        rest = (await client.get("/api/v1/traces", params={"before": page["next"]})).json()
+        assert page["traces"] + rest["traces"] == [first, second]
+
+
+async def test_the_map_of_a_time():
+    start = {"since": "2023-11-14T22:13", "until": "2023-11-14T22:13:20.5"}
+    async with backend() as client:
+        await send(client, exchange_span(direction="outbound", host="pay:80", status=503))
+        found = (await client.get("/api/v1/map", params=start)).json()
+        (edge,) = found["edges"]
+        assert (edge["source"], edge["host"], edge["target"], edge["requests"], edge["errors"]) == (
+            *("orders", "pay:80", "", 1, 1),
+        )
+        assert (await client.get("/api/v1/map")).json()["edges"] == []
 
 
 @pytest.mark.parametrize(
     "path, status, message",
     [
-        ("/api/exchanges?status=abc", 400, "status: 'abc' is not allowed; allowed: a status (200)"),
-        ("/api/exchanges?limit=0", 400, "limit: '0' is not allowed; allowed: 1 to 1000"),
-        ("/api/exchanges?before=zzz", 400, "before: not a cursor"),
-        ("/api/exchanges?servise=x", 400, "'servise' is not a parameter of this address; allowed: service"),
-        ("/api/exchanges?path=a&path=b", 400, "path: given more than once"),
-        ("/api/exchanges/xyz", 400, "span_id: 'xyz' is not allowed; allowed: 16 hex digits"),
-        (f"/api/exchanges/{'ab' * 8}", 404, "there is no exchange of this span id"),
-        (f"/api/spans/{'ab' * 8}", 404, "there is no span of this id"),
-        (f"/api/exchanges/{'ab' * 8}?trace=1", 400, "trace: '1' is not allowed; allowed: 32 hex digits"),
-        ("/api/traces/1", 400, "trace_id: '1' is not allowed; allowed: 32 hex digits"),
-        (f"/api/traces/{'ab' * 16}", 404, "there is no trace of this id"),
-        ("/api/sessions?before=x", 400, "before: not a cursor"),
-        ("/api/sessions/none", 404, "there is no session of this id"),
-        ("/api/stats?x=1", 400, "'x' is not a parameter"),
-        ("/api/live?direction=up", 400, "direction: 'up' is not allowed"),
+        ("/api/v1/exchanges?status=abc", 400, "status: 'abc' is not allowed; allowed: a status (200)"),
+        ("/api/v1/exchanges?limit=0", 400, "limit: '0' is not allowed; allowed: 1 to 1000"),
+        ("/api/v1/exchanges?before=zzz", 400, "before: not a cursor"),
+        ("/api/v1/exchanges?servise=x", 400, "'servise' is not a parameter of this address; allowed: q, service"),
+        ("/api/v1/exchanges?path=a&path=b", 400, "path: given more than once"),
+        ("/api/v1/exchanges?q=status:x", 400, "q: column 1: status: 'x' is not allowed"),
+        ("/api/v1/live?q=(a", 400, 'q: column 3: a ")" is missing'),
+        ("/api/v1/exchanges/xyz", 400, "span_id: 'xyz' is not allowed; allowed: 16 hex digits"),
+        (f"/api/v1/exchanges/{'ab' * 8}", 404, "there is no exchange of this span id"),
+        (f"/api/v1/spans/{'ab' * 8}", 404, "there is no span of this id"),
+        (f"/api/v1/exchanges/{'ab' * 8}?trace=1", 400, "trace: '1' is not allowed; allowed: 32 hex digits"),
+        ("/api/v1/traces/1", 400, "trace_id: '1' is not allowed; allowed: 32 hex digits"),
+        (f"/api/v1/traces/{'ab' * 16}", 404, "there is no trace of this id"),
+        ("/api/v1/sessions?before=x", 400, "before: not a cursor"),
+        ("/api/v1/sessions/none", 404, "there is no session of this id"),
+        ("/api/v1/traces?before=x", 400, "before: not a cursor"),
+        ("/api/v1/map?since=soon", 400, "since: 'soon' is not allowed; allowed: a date or moment in UTC"),
+        ("/api/v1/map?since=-1h&until=-2h", 400, "since: later than until"),
+        ("/api/v1/logs?severity=bad", 400, "severity: 'bad' is not allowed; allowed: trace or debug or info"),
+        ("/api/v1/logs?trace=1", 400, "trace: '1' is not allowed; allowed: 32 hex digits"),
+        ("/api/v1/logs?before=x", 400, "before: not a cursor"),
+        ("/api/v1/stats?x=1", 400, "'x' is not a parameter"),
+        ("/api/v1/live?direction=up", 400, "direction: 'up' is not allowed"),
     ],
 )
 async def test_errors_are_one_line_of_json(path, status, message):
@@ -116,7 +147,7 @@ async def test_errors_are_one_line_of_json(path, status, message):
 async def test_stats_count_what_is_stored():
     async with backend() as client:
         await send(client, exchange_span(), sdk_span())
-        stats = (await client.get("/api/stats")).json()
+        stats = (await client.get("/api/v1/stats")).json()
         assert (stats["spans"], stats["exchanges"], stats["sessions"]) == (2, 1, 1)
         assert stats["bytes"] > 0
         assert stats["live_subscribers"] == 0
@@ -154,7 +185,7 @@ async def test_a_reader_that_stalls_loses_the_oldest_and_is_told(monkeypatch):
     async with backend() as client, live(client) as events:
         with trio.fail_after(60):
             sent = 0
-            while (await client.get("/api/stats")).json()["live_dropped"] == 0:
+            while (await client.get("/api/v1/stats")).json()["live_dropped"] == 0:
                 await send(client, *(exchange_span(path="/" + "x" * 2000) for _ in range(400)))
                 sent += 400
             await send(client, exchange_span(path="/last"))

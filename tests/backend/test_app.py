@@ -13,7 +13,7 @@ PROTOBUF = {"content-type": "application/x-protobuf"}
 BODY = request_of(exchange_span()).SerializeToString()
 
 
-@pytest.mark.parametrize("path", ["/", "/app.js", "/api/stats", "/healthz", "/nothing", "/api/exchanges?limit=x"])
+@pytest.mark.parametrize("path", ["/", "/app.js", "/api/v1/stats", "/healthz", "/nothing", "/api/v1/exchanges?limit=x"])
 async def test_every_answer_has_the_security_headers(path):
     async with backend() as client:
         answer = await client.get(path)
@@ -27,8 +27,8 @@ async def test_every_answer_has_the_security_headers(path):
         ("GET", "/nothing", 404, "there is nothing at /nothing"),
         ("POST", "/v1/logs", 404, "there is nothing at /v1/logs"),
         ("GET", "/v1/traces", 405, "GET is not allowed here"),
-        ("DELETE", "/api/exchanges", 405, "DELETE is not allowed here"),
-        ("GET", "/api/exchanges/", 400, "span_id: ''"),
+        ("DELETE", "/api/v1/exchanges", 405, "DELETE is not allowed here"),
+        ("GET", "/api/v1/exchanges/", 400, "span_id: ''"),
         ("GET", "/static/../app.py", 404, "there is nothing at"),
     ],
 )
@@ -44,7 +44,7 @@ async def test_what_is_not_there(method, path, status, message):
 async def test_a_rebound_name_reaches_nothing_but_health():
     async with backend() as client:
         headers = {"host": "evil.example:4318"}
-        for path in ("/", "/app.js", "/api/exchanges", "/api/live", "/nothing"):
+        for path in ("/", "/app.js", "/api/v1/exchanges", "/api/v1/live", "/nothing"):
             answer = await client.get(path, headers=headers)
             assert answer.status_code == 403
             assert "Host" in answer.json()["error"]
@@ -61,16 +61,16 @@ async def test_a_rebound_name_reaches_nothing_but_health():
 @pytest.mark.parametrize("headers", [{"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}])
 async def test_cross_origin_requests_are_refused(headers):
     async with backend() as client:
-        assert (await client.get("/api/exchanges", headers=headers)).status_code == 403
+        assert (await client.get("/api/v1/exchanges", headers=headers)).status_code == 403
         answer = await client.post("/v1/traces", content=BODY, headers={**PROTOBUF, **headers})
         assert answer.status_code == 403
-        assert (await client.get("/api/stats")).json()["spans"] == 0
+        assert (await client.get("/api/v1/stats")).json()["spans"] == 0
         assert "access-control-allow-origin" not in answer.headers
 
 
 async def test_the_token_guards_everything_but_health():
     async with backend(token="secret") as client:
-        for path in ("/", "/app.js", "/api/stats"):
+        for path in ("/", "/app.js", "/api/v1/stats"):
             answer = await client.get(path)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"].startswith("Basic ")
@@ -84,7 +84,7 @@ async def test_a_wrong_sender_off_loopback_is_told_in_its_encoding(tmp_path):
         assert (await client.post("/v1/traces", content=BODY, headers=PROTOBUF)).status_code == 401
         for headers in ({"x-public-key": "key"}, {"authorization": "Bearer secret"}):
             assert (await client.post("/v1/traces", content=BODY, headers={**PROTOBUF, **headers})).status_code == 200
-        assert (await client.get("/api/stats", headers={"authorization": "Bearer secret"})).json()["spans"] == 1
+        assert (await client.get("/api/v1/stats", headers={"authorization": "Bearer secret"})).json()["spans"] == 1
 
 
 class FailingStore:
@@ -101,7 +101,7 @@ async def test_a_failing_store_is_503():
     app = build_app(FailingStore(), Hub(), Guard(loopback=True), max_request_size=1 << 20)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        answer = await client.get("/api/exchanges")
+        answer = await client.get("/api/v1/exchanges")
         assert (answer.status_code, answer.json()) == (503, {"error": "the database cannot be read: disk I/O error"})
         answer = await client.post("/v1/traces", content=BODY, headers=PROTOBUF)
         assert answer.status_code == 503

@@ -2,17 +2,20 @@ import trio.testing
 from msgspec import structs
 
 from sp_proxy.backend.hub import Hub
-from sp_proxy.backend.model import ExchangeFilter
+from sp_proxy.backend.model import Arrived
+from sp_proxy.backend.query.syntax import EVERYTHING, Match, exactly
 from tests.backend.test_model import SUMMARY
 
 
 def exchanges(*numbers):
-    return [structs.replace(SUMMARY, start_unix_ns=number, service=f"s{number % 2}") for number in numbers]
+    return [
+        Arrived(structs.replace(SUMMARY, start_unix_ns=number, service=f"s{number % 2}"), {}, "") for number in numbers
+    ]
 
 
 async def test_each_subscriber_gets_what_it_wants():
     hub = Hub()
-    with hub.subscribe(ExchangeFilter()) as everything, hub.subscribe(ExchangeFilter(service="s1")) as odd:
+    with hub.subscribe(EVERYTHING) as everything, hub.subscribe(Match("service", exactly("s1"))) as odd:
         assert hub.subscribers == 2
         hub.publish(exchanges(1, 2, 3))
         news = await everything.take()
@@ -28,7 +31,7 @@ async def test_each_subscriber_gets_what_it_wants():
 
 async def test_a_slow_subscriber_loses_the_oldest_and_is_told_how_many():
     hub = Hub(queue=3)
-    with hub.subscribe(ExchangeFilter()) as slow:
+    with hub.subscribe(EVERYTHING) as slow:
         hub.publish(exchanges(*range(10)))
         assert hub.dropped == 7
         news = await slow.take()
@@ -46,7 +49,7 @@ async def test_take_waits_for_news(nursery, autojump_clock):
     taken = []
 
     async def reader():
-        with hub.subscribe(ExchangeFilter()) as subscription:
+        with hub.subscribe(EVERYTHING) as subscription:
             while (news := await subscription.take()) is not None:
                 taken.append(len(news.exchanges))
 
@@ -63,5 +66,5 @@ async def test_take_waits_for_news(nursery, autojump_clock):
 async def test_a_closed_hub_ends_whoever_comes_later():
     hub = Hub()
     hub.close()
-    with hub.subscribe(ExchangeFilter()) as late:
+    with hub.subscribe(EVERYTHING) as late:
         assert await late.take() is None

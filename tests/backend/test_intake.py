@@ -36,7 +36,7 @@ def status_of(response: httpx.Response) -> tuple[int, str]:
 
 
 async def stored(client: httpx.AsyncClient) -> int:
-    spans: int = (await client.get("/api/stats")).json()["spans"]
+    spans: int = (await client.get("/api/v1/stats")).json()["spans"]
     return spans
 
 
@@ -51,7 +51,7 @@ async def test_protobuf_and_json_are_stored_and_answered_alike():
         )
         assert (answer.status_code, answer.json()) == (200, {})
         assert answer.headers["content-type"] == "application/json"
-        page = (await client.get("/api/exchanges")).json()
+        page = (await client.get("/api/v1/exchanges")).json()
         assert sorted(exchange["path"] for exchange in page["exchanges"]) == ["/json", "/proto"]
         assert await stored(client) == 3
 
@@ -84,7 +84,7 @@ async def test_the_tenant_is_kept_with_the_batch():
     async with backend() as client:
         request = request_of(exchange_span(span=b"s" * 8)).SerializeToString()
         await client.post("/v1/traces", content=request, headers={**PROTOBUF, "x-public-key": "tenant-1"})
-        assert (await client.get(f"/api/exchanges/{b's'.hex() * 8}")).json()["tenant"] == "tenant-1"
+        assert (await client.get(f"/api/v1/exchanges/{b's'.hex() * 8}")).json()["tenant"] == "tenant-1"
 
 
 async def test_partial_success():
@@ -246,7 +246,7 @@ async def test_duplicates_are_accepted_and_stored_once():
     async with backend() as client:
         for _ in range(3):
             assert (await client.post("/v1/traces", content=request, headers=PROTOBUF)).content == b""
-        stats = (await client.get("/api/stats")).json()
+        stats = (await client.get("/api/v1/stats")).json()
         assert (stats["spans"], stats["duplicates"]) == (1, 2)
 
 

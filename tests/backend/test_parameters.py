@@ -2,34 +2,63 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sp_proxy.backend.model import ExchangeFilter
-from sp_proxy.backend.parameters import FILTERS, ParameterError, exchange_filter, hex_id, paging, single
+from sp_proxy.backend.parameters import (
+    FILTERS,
+    ParameterError,
+    hex_id,
+    log_filter,
+    paging,
+    query_of,
+    single,
+    time_range,
+)
+from sp_proxy.backend.query.syntax import EVERYTHING, And, Match, Or, Range, Trace, containing, exactly
+
+NOW = 10**18
 
 
 def test_a_full_filter():
-    wanted = exchange_filter(
+    wanted = query_of(
         {
             "service": "orders",
             "direction": "outbound",
             "method": "PATCH",
             "host": "h:1",
-            "path": "/x?y",
+            "path": "/x?y*",
             "status": "5xx",
             "session": "s",
             "trace": "AB" * 16,
-        }
+        },
+        NOW,
     )
-    assert wanted == ExchangeFilter("orders", "outbound", "PATCH", "h:1", "/x?y", 500, 599, "s", "ab" * 16)
+    assert wanted == And(
+        (
+            Match("service", exactly("orders")),
+            Match("direction", exactly("outbound")),
+            Match("method", exactly("PATCH")),
+            Match("host", exactly("h:1")),
+            Match("session", exactly("s")),
+            Match("path", containing("/x?y*")),
+            Range("status", 500, 599),
+            Trace(b"\xab" * 16),
+        )
+    )
+
+
+def test_a_query_and_single_values_must_both_hold():
+    wanted = query_of({"q": "status>=400 or duration>1s", "service": "a b"}, NOW)
+    either = Or((Range("status", 400, None), Range("duration", 1_000_000_001, None)))
+    assert wanted == And((either, Match("service", exactly("a b"))))
+    assert query_of({"q": "time>=-1s"}, NOW) == Range("time", NOW - 10**9, None)
 
 
 def test_nothing_given_filters_nothing():
-    assert exchange_filter({}) == exchange_filter(dict.fromkeys(FILTERS, "")) == ExchangeFilter()
+    assert query_of({}, NOW) == query_of(dict.fromkeys(FILTERS, ""), NOW) == EVERYTHING
 
 
-@pytest.mark.parametrize("status, bounds", [("200", (200, 200)), ("1xx", (100, 199)), ("0", (0, 0)), ("", (-1, -1))])
+@pytest.mark.parametrize("status, bounds", [("200", (200, 200)), ("1xx", (100, 199)), ("0", (0, 0))])
 def test_statuses(status, bounds):
-    wanted = exchange_filter({"status": status})
-    assert (wanted.status_min, wanted.status_max) == bounds
+    assert query_of({"status": status}, NOW) == Range("status", *bounds)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +73,12 @@ def test_statuses(status, bounds):
         ("method", "GET POST", "GET"),
         ("trace", "12", "32 hex digits"),
         ("trace", "g" * 32, "32 hex digits"),
+        ("q", "servise:x", "column 1: 'servise' is not a field"),
     ],
 )
 def test_wrong_values_name_the_parameter_and_what_is_allowed(name, value, allowed):
     with pytest.raises(ParameterError) as caught:
-        exchange_filter({name: value})
+        query_of({name: value}, NOW)
     assert str(caught.value).startswith(f"{name}: ")
     assert allowed in str(caught.value)
 
@@ -76,13 +106,34 @@ def test_unknown_and_repeated_parameters():
 def test_any_text_is_a_filter_or_one_line(name, value):
     message = ""
     try:
-        exchange_filter({name: value})
+        query_of({name: value}, NOW)
     except ParameterError as error:
         message = str(error)
     assert "\n" not in message
-    assert len(message) < 300
+    assert len(message) < 400
 
 
 @given(st.binary(min_size=8, max_size=8))
 def test_hex_ids(value):
     assert hex_id("span_id", value.hex(), 8) == hex_id("span_id", value.hex().upper(), 8) == value
+
+
+@pytest.mark.parametrize(
+    "severity, number", [("", 0), ("trace", 1), ("DEBUG", 5), ("info", 9), ("warn", 13), ("error", 17), ("fatal", 21)]
+)
+def test_severities(severity, number):
+    assert log_filter({"severity": severity}).severity_min == number
+
+
+def test_a_filter_of_log_records():
+    wanted = log_filter({"trace": "ab" * 16, "span": "cd" * 8, "service": "orders"})
+    assert (wanted.trace_id, wanted.span_id, wanted.service) == (b"\xab" * 16, b"\xcd" * 8, "orders")
+    with pytest.raises(ParameterError, match="span: 'x' is not allowed; allowed: 16 hex digits"):
+        log_filter({"span": "x"})
+
+
+def test_times():
+    assert time_range({}, NOW) == (NOW - 3600 * 10**9, NOW)
+    assert time_range({"since": "1970-01-02", "until": "1970-01-03"}, NOW) == (86_400 * 10**9, 3 * 86_400 * 10**9 - 1)
+    with pytest.raises(ParameterError, match="until: 'x' is not allowed; allowed: a date"):
+        time_range({"until": "x"}, NOW)

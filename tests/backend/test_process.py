@@ -39,8 +39,8 @@ async def test_a_child_serves_on_inherited_sockets_and_ends_with_its_task(monkey
         assert "s3cret" not in str(commands)
         assert url == f"http://127.0.0.1:{sock.getsockname()[1]}"
         async with httpx.AsyncClient(base_url=url) as client:
-            assert (await client.get("/api/stats")).status_code == 401
-            assert (await client.get("/api/stats", headers={"authorization": "Bearer s3cret"})).status_code == 200
+            assert (await client.get("/api/v1/stats")).status_code == 401
+            assert (await client.get("/api/v1/stats", headers={"authorization": "Bearer s3cret"})).status_code == 200
         nursery.cancel_scope.cancel()
     # The socket is still ours: the next child refuses nothing.
     async with trio.open_nursery() as nursery:
@@ -89,7 +89,7 @@ async def test_what_was_stored_survives_the_child(tmp_path):
             url = await nursery.start(partial(run_process, settings, sockets=[sock]))
             async with httpx.AsyncClient(base_url=url) as client:
                 await client.post("/v1/traces", content=body, headers={"content-type": "application/x-protobuf"})
-                stats = (await client.get("/api/stats")).json()
+                stats = (await client.get("/api/v1/stats")).json()
                 assert (stats["spans"], stats["duplicates"]) == (1, expected - 1)
             nursery.cancel_scope.cancel()
     sock.close()

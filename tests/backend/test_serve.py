@@ -72,11 +72,11 @@ async def test_old_spans_go_by_themselves(monkeypatch):
             assert (await client.post("/v1/traces", content=body, headers=PROTOBUF)).status_code == 200
 
             async def expired():
-                return await stat(client, "expired") == 1
+                return {"event": "spans_expired", "count": 1, "log_level": "info"} in logs
 
             await until(expired)
-            assert (await client.get("/api/exchanges")).json()["exchanges"] == []
-    assert {"event": "spans_expired", "count": 1, "log_level": "info"} in logs
+            assert await stat(client, "expired") == 1
+            assert (await client.get("/api/v1/exchanges")).json()["exchanges"] == []
 
 
 async def test_a_full_database_loses_its_oldest(monkeypatch, tmp_path):
@@ -95,8 +95,8 @@ async def test_a_full_database_loses_its_oldest(monkeypatch, tmp_path):
             return await stat(client, "expired") > 0 and await stat(client, "bytes") <= 1 << 20
 
         await until(within_the_limit)
-        assert (await client.get("/api/exchanges?path=/oldest")).json()["exchanges"] == []
-        assert (await client.get("/api/exchanges?path=/new")).json()["exchanges"] != []
+        assert (await client.get("/api/v1/exchanges?path=/oldest")).json()["exchanges"] == []
+        assert (await client.get("/api/v1/exchanges?path=/new")).json()["exchanges"] != []
 
 
 async def test_the_end_is_prompt_with_a_page_open():

@@ -10,13 +10,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from sp_proxy.backend.model import ExchangeFilter
+from sp_proxy.backend.log_model import LogBatch, LogFilter, StoredLog
+from sp_proxy.backend.query.evaluate import predicate
+from sp_proxy.backend.query.parse import parse
+from sp_proxy.backend.query.syntax import EVERYTHING, Match, exactly
+from sp_proxy.backend.spans import read_request
 from sp_proxy.backend.sqlite.store import open_store
-from sp_proxy.backend.store import BadCursorError
-from tests.backend.requests import HOSTILE, START, batch_of, exchange_span, partial_span, sdk_span
+from sp_proxy.backend.store import BadCursorError, Keep
+from tests.backend.query.strategies import queries
+from tests.backend.requests import (
+    HOSTILE,
+    START,
+    attribute,
+    batch_of,
+    exchange_span,
+    partial_span,
+    request_of,
+    sdk_span,
+)
 
 TRACE = b"t" * 16
-EVERYTHING = ExchangeFilter()
 FAR = 2**62
 
 
@@ -26,12 +39,20 @@ def engine(request, tmp_path):
     numbers = iter(range(1000))
 
     @asynccontextmanager
-    async def fresh():
+    async def fresh(max_bytes=1 << 30):
         path = ":memory:" if request.param == "memory" else str(tmp_path / f"store-{next(numbers)}.sqlite3")
-        async with open_store(path) as store:
+        async with open_store(path, max_bytes=max_bytes) as store:
             yield store
 
     return fresh
+
+
+def summaries(appended):
+    return [arrived.summary for arrived in appended.exchanges]
+
+
+def ask(text):
+    return parse(text, now_unix_ns=START)
 
 
 async def paths(store, wanted=EVERYTHING, *, limit=1000):
@@ -46,7 +67,7 @@ async def test_an_empty_store(engine):
         assert await store.trace(TRACE, limit=10) == []
         assert (await store.sessions(before="", limit=10)).sessions == []
         assert await store.session("x", limit=10) is None
-        assert await store.expire(received_before_unix_ns=FAR, max_bytes=0) == 0
+        assert await store.expire(Keep(FAR, 0)) == 0
         appended = await store.append(batch_of())
         assert (appended.stored, appended.duplicates, appended.exchanges) == (0, 0, [])
         stats = await store.stats()
@@ -60,14 +81,14 @@ async def test_what_is_appended_is_found_in_full(engine):
         appended = await store.append(batch)
         record = await store.span(b"s" * 8, None)
         assert record is not None
-        assert record.exchange == appended.exchanges[0]
+        assert record.exchange == appended.exchanges[0].summary
         assert (record.trace_id, record.span_id, record.parent_span_id) == (TRACE.hex(), "73" * 8, "70" * 8)
         assert (record.tenant, record.received_unix_ns, record.kind) == ("key", 77, "server")
         assert record.resource == {"service.name": "orders"}
         assert record.details == batch.spans[0].details
         assert (record.request_body, record.response_body) == (b"hello", b"x" * 5000)
         page = await store.exchanges(EVERYTHING, before="", limit=10)
-        assert page.exchanges == appended.exchanges
+        assert page.exchanges == summaries(appended)
         assert page.next == ""
 
 
@@ -80,7 +101,7 @@ async def test_duplicates_are_ignored_within_a_batch_and_between_batches(engine)
         assert (first.stored, first.duplicates, len(first.exchanges)) == (1, 1, 1)
         second = await store.append(batch_of(again, elsewhere))
         assert (second.stored, second.duplicates) == (1, 1)
-        assert [exchange.path for exchange in second.exchanges] == ["/other-trace"]
+        assert [one.summary.path for one in second.exchanges] == ["/other-trace"]
         third = await store.append(batch_of(one))
         assert (third.stored, third.duplicates) == (0, 1)
         stats = await store.stats()
@@ -99,7 +120,7 @@ IDS: dict[str, Any] = {"trace": TRACE, "span": b"1" * 8, "parent": b"0" * 8}
 async def test_an_exchange_that_has_ended_takes_the_place_of_its_partial_record(engine):
     async with engine() as store:
         going_on = await store.append(batch_of(partial_span(**IDS, session="s", response_body="one", status=503)))
-        assert [exchange.partial for exchange in going_on.exchanges] == [True]
+        assert [one.partial for one in summaries(going_on)] == [True]
         await store.append(batch_of(sdk_span(trace=TRACE, parent=b"1" * 8)))
         record = await store.span(b"1" * 8, TRACE)
         assert record is not None
@@ -110,11 +131,11 @@ async def test_an_exchange_that_has_ended_takes_the_place_of_its_partial_record(
         before = await store.stats()
 
         ended = await store.append(batch_of(exchange_span(**IDS, session="s", response_body="one two")))
-        assert [exchange.partial for exchange in ended.exchanges] == [False]
-        assert (await store.exchanges(EVERYTHING, before="", limit=10)).exchanges == ended.exchanges
+        assert [one.partial for one in summaries(ended)] == [False]
+        assert (await store.exchanges(EVERYTHING, before="", limit=10)).exchanges == summaries(ended)
         record = await store.span(b"1" * 8, TRACE)
         assert record is not None
-        assert (record.exchange, record.response_body) == (ended.exchanges[0], b"one two")
+        assert (record.exchange, record.response_body) == (ended.exchanges[0].summary, b"one two")
         assert len(await store.trace(TRACE, limit=10)) == 2
         stats = await store.stats()
         assert (stats.spans, stats.exchanges, stats.sessions) == (before.spans, before.exchanges, before.sessions)
@@ -123,7 +144,7 @@ async def test_an_exchange_that_has_ended_takes_the_place_of_its_partial_record(
 
         late = await store.append(batch_of(partial_span(**IDS, session="s")))
         assert (late.stored, late.duplicates, late.exchanges) == (0, 1, [])
-        assert await store.expire(received_before_unix_ns=FAR, max_bytes=FAR) == 2
+        assert await store.expire(Keep(FAR, FAR)) == 2
         assert (await store.stats()).sessions == 0
 
 
@@ -242,10 +263,9 @@ async def test_foreign_cursors_of_sessions(engine, cursor):
             await store.sessions(before=cursor, limit=5)
 
 
-services = st.sampled_from(["orders", "payment"])
 made = st.fixed_dictionaries(
     {
-        "service": services,
+        "service": st.sampled_from(["orders", "payment"]),
         "direction": st.sampled_from(["inbound", "outbound", "auto"]),
         "method": st.sampled_from(["GET", "POST"]),
         "host": st.sampled_from(["a", "b:80"]),
@@ -254,34 +274,93 @@ made = st.fixed_dictionaries(
         "session": st.sampled_from(["", "s1", "s2"]),
         "at": st.integers(0, 3),
         "trace": st.sampled_from([TRACE, b"u" * 16]),
+        "response_body": st.sampled_from(["", '{"ok":true}', "Größe: x-ray, é", "okay"]),
+        "more": st.sampled_from([{}, {"sp.tag.env": "prod"}, {"sp.tag.env": "", "sp.tag.team": "p"}]),
     }
 )
-filters = st.builds(
-    ExchangeFilter,
-    service=st.sampled_from(["", "orders"]),
-    direction=st.sampled_from(["", "inbound", "unknown"]),
-    method=st.sampled_from(["", "GET"]),
-    host=st.sampled_from(["", "b:80"]),
-    path=st.sampled_from(["", "x", "%", "_", "<script>", "'", "\x00"]),
-    status_min=st.sampled_from([-1, 0, 400]),
-    status_max=st.just(499),
-    session=st.sampled_from(["", "s1"]),
-    trace=st.sampled_from(["", TRACE.hex()]),
-)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(made, max_size=12), wanted=st.lists(filters, min_size=1, max_size=6))
-def test_the_store_and_the_live_filter_agree(engine, rows, wanted):
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(made, max_size=12), asked=st.lists(queries(), min_size=1, max_size=6))
+def test_the_store_and_live_updates_answer_a_query_alike(engine, rows, asked):
     async def check():
         async with engine() as store:
             appended = await store.append(batch_of(*(exchange_span(**row) for row in rows)))
-            for one in wanted:
-                page = await store.exchanges(one, before="", limit=100)
-                expected = [exchange for exchange in appended.exchanges if one.matches(exchange)]
-                assert sorted(page.exchanges, key=identity) == sorted(expected, key=identity)
+            for query in asked:
+                found, cursor = [], ""
+                while True:
+                    page = await store.exchanges(query, before=cursor, limit=5)
+                    found += page.exchanges
+                    cursor = page.next
+                    if not cursor:
+                        break
+                wants = predicate(query)
+                expected = [one.summary for one in appended.exchanges if wants(one)]
+                assert sorted(found, key=identity) == sorted(expected, key=identity)
+                assert [one.start_unix_ns for one in found] == sorted(
+                    (one.start_unix_ns for one in found), reverse=True
+                )
 
     trio.run(check)
+
+
+@pytest.mark.parametrize(
+    "query, expected",
+    [
+        ("path:/api/*", ["/api/c", "/api/b", "/api/a"]),
+        ("path:/api/? status>=400", ["/api/c"]),
+        ("service:payment or session:s2", ["/other", "/api/b"]),
+        ("not path:/api/*", ["/other"]),
+        ("kingfisher", ["/api/b"]),
+        ("KINGFISH*", ["/api/b"]),
+        ("text:kingfish", []),
+        ('"x-weather sunny"', ["/api/a"]),
+        ("kingfisher or text:sunny", ["/api/b", "/api/a"]),
+        ("-kingfisher path:/api/*", ["/api/c", "/api/a"]),
+        ("tag.env:prod", ["/api/c"]),
+        ("tag.env!=prod", ["/other", "/api/b", "/api/a"]),
+        ("duration>=12ms time>=2023-11-14", ["/other", "/api/c", "/api/b", "/api/a"]),
+        ("duration<12ms", []),
+        ("time>=1700000000001000000ns time<1700000000003000000ns", ["/api/c", "/api/b"]),
+        ("trace:" + "75" * 16, ["/other"]),
+        ("trace:" + "75" * 16 + " kingfisher", []),
+    ],
+)
+async def test_queries(engine, query, expected):
+    async with engine() as store:
+        await store.append(
+            batch_of(
+                exchange_span(at=0, path="/api/a", more={"http.request.header.x-weather": "Sunny"}),
+                exchange_span(at=1, path="/api/b", session="s2", response_body='{"bird": "Kingfisher"}'),
+                exchange_span(at=2, path="/api/c", status=503, more={"sp.tag.env": "prod"}),
+                exchange_span(at=3, path="/other", service="payment", trace=b"u" * 16),
+            )
+        )
+        page = await store.exchanges(ask(query), before="", limit=10)
+        assert [one.path for one in page.exchanges] == expected
+
+
+async def test_text_is_found_whatever_its_encoding_says(engine):
+    binary = {"http.response.header.content-type": "application/octet-stream"}
+    async with engine() as store:
+        await store.append(
+            batch_of(
+                exchange_span(path="/text", response_body="plover"),
+                exchange_span(path="/binary", response_body="cGxvdmVy", more=binary),
+            )
+        )
+        assert await paths(store, ask("plover")) == ["/text"]
+        assert await paths(store, ask("cGxvdmVy")) == []
+
+
+async def test_tags_stand_on_the_resource_too(engine):
+    async with engine() as store:
+        request = request_of(exchange_span(path="/a"), exchange_span(path="/b", more={"sp.tag.env": "test"}))
+        request.resource_spans[0].resource.attributes.append(attribute("sp.tag.env", "prod"))
+        read = read_request(request, tenant="", now_unix_ns=1)
+        (one, _) = (await store.append(read.batch)).exchanges
+        assert one.tags == {"env": "prod"}
+        assert await paths(store, ask("tag.env:prod")) == ["/a"]
 
 
 def identity(exchange):
@@ -339,8 +418,8 @@ async def test_hostile_texts_come_back_as_they_were(engine):
     )
     async with engine() as store:
         (exchange,) = (await store.append(batch_of(span))).exchanges
-        (found,) = (await store.exchanges(ExchangeFilter(service=HOSTILE), before="", limit=5)).exchanges
-        assert found == exchange
+        (found,) = (await store.exchanges(Match("service", exactly(HOSTILE)), before="", limit=5)).exchanges
+        assert found == exchange.summary
         assert found.path == HOSTILE
         detail = await store.session(HOSTILE, limit=5)
         assert detail is not None
@@ -354,15 +433,15 @@ async def test_age_removes_whole_batches_in_order_of_arrival(engine):
     async with engine() as store:
         await store.append(batch_of(exchange_span(session="a", at=1, path="/old"), sdk_span(), received=100))
         await store.append(batch_of(exchange_span(session="a", at=9, path="/new", service="other"), received=200))
-        assert await store.expire(received_before_unix_ns=100, max_bytes=FAR) == 0
-        assert await store.expire(received_before_unix_ns=101, max_bytes=FAR) == 2
+        assert await store.expire(Keep(100, FAR)) == 0
+        assert await store.expire(Keep(101, FAR)) == 2
         assert await paths(store) == ["/new"]
         stats = await store.stats()
         assert (stats.spans, stats.exchanges, stats.sessions, stats.expired) == (1, 1, 1, 2)
         (session,) = (await store.sessions(before="", limit=5)).sessions
         assert (session.exchanges, session.services) == (1, ["other"])
         assert session.first_seen_unix_ns == session.last_seen_unix_ns == START + 9_000_000
-        assert await store.expire(received_before_unix_ns=FAR, max_bytes=FAR) == 1
+        assert await store.expire(Keep(FAR, FAR)) == 1
         stats = await store.stats()
         assert (stats.spans, stats.exchanges, stats.sessions) == (0, 0, 0)
         assert (await store.sessions(before="", limit=5)).sessions == []
@@ -372,22 +451,22 @@ async def test_a_clock_set_back_removes_nothing_too_early(engine):
     async with engine() as store:
         await store.append(batch_of(exchange_span(path="/kept"), received=500))
         await store.append(batch_of(exchange_span(path="/later"), received=50))
-        assert await store.expire(received_before_unix_ns=100, max_bytes=FAR) == 0
+        assert await store.expire(Keep(100, FAR)) == 0
 
 
 async def test_size_removes_the_oldest_and_no_more_than_needed(engine):
-    async with engine() as store:
+    async with engine(max_bytes=1 << 20) as store:
         for number in range(30):
             body = os.urandom(30_000).hex()
             await store.append(batch_of(exchange_span(at=100 - number, path=f"/{number}", response_body=body)))
         before = (await store.stats()).bytes
         limit = before // 2
-        removed = await store.expire(received_before_unix_ns=0, max_bytes=limit)
+        removed = await store.expire(Keep(0, limit))
         stats = await store.stats()
         assert 0 < removed < 25
         assert limit * 0.7 < stats.bytes <= limit
         assert sorted(await paths(store)) == sorted(f"/{number}" for number in range(removed, 30))
-        assert await store.expire(received_before_unix_ns=0, max_bytes=limit) == 0
+        assert await store.expire(Keep(0, limit)) == 0
 
 
 async def test_many_at_once(engine):
@@ -415,3 +494,194 @@ async def test_a_cancelled_append_leaves_the_store_usable(engine):
                 await store.append(batch_of(exchange_span()))
         await store.append(batch_of(exchange_span(path="/after")))
         assert "/after" in await paths(store)
+
+
+async def test_the_two_halves_of_an_exchange_find_each_other(engine):
+    """Whichever comes first; and a call is counted once."""
+    out = exchange_span(trace=TRACE, span=b"1" * 8, service="orders", direction="outbound", host="pay:80")
+    inside = exchange_span(trace=TRACE, span=b"2" * 8, parent=b"1" * 8, service="payment", host="pay:80")
+    for first, second in ((out, inside), (inside, out)):
+        async with engine() as store:
+            (alone,) = summaries(await store.append(batch_of(first)))
+            assert alone.peer == ""
+            (joined,) = summaries(await store.append(batch_of(second)))
+            assert joined.peer == ("payment" if second is out else "orders")
+            page = await store.exchanges(EVERYTHING, before="", limit=5)
+            assert {one.service: one.peer for one in page.exchanges} == {"orders": "payment", "payment": "orders"}
+            assert await edges(store) == [("orders", "pay:80", "payment", 1, 0)]
+            assert await paths(store, ask("peer:payment direction:outbound")) == ["/api/orders?id=7"]
+        async with engine() as store:
+            await store.append(batch_of(first, second))
+            assert await edges(store) == [("orders", "pay:80", "payment", 1, 0)]
+
+
+async def edges(store, since=START, until=START + 60 * 10**9):
+    found = await store.service_map(since_unix_ns=since, until_unix_ns=until, limit=100)
+    return [(edge.source, edge.host, edge.target, edge.requests, edge.errors) for edge in found.edges]
+
+
+async def test_the_map(engine):
+    minute = 60_000
+    async with engine() as store:
+        assert await edges(store) == []
+        await store.append(
+            batch_of(
+                *(exchange_span(direction="outbound", service="orders", host="db", at=at) for at in range(3)),
+                exchange_span(direction="outbound", service="orders", host="db", at=5, status=503),
+                exchange_span(service="orders", host="shop", at=7),
+                exchange_span(service="orders", host="shop", at=10 * minute),
+                exchange_span(service="orders", host="shop", at=200 * minute),
+                exchange_span(direction="auto", at=8),
+                sdk_span(at=9),
+            )
+        )
+        first = [("orders", "db", "", 4, 1), ("", "shop", "orders", 1, 0)]
+        assert await edges(store) == first
+        assert await edges(store, until=START + 11 * minute * 10**6) == [first[0], ("", "shop", "orders", 2, 0)]
+        assert await edges(store, until=START + 300 * minute * 10**6) == [first[0], ("", "shop", "orders", 3, 0)]
+        assert await edges(store, since=START + minute * 10**6, until=START + 2 * minute * 10**6) == []
+        found = await store.service_map(since_unix_ns=START, until_unix_ns=START + 10**9, limit=1)
+        assert len(found.edges) == 1
+        (edge,) = found.edges
+        assert edge.p50_ns == pytest.approx(12_000_000, rel=0.1)
+        assert edge.p95_ns == pytest.approx(12_000_000, rel=0.1)
+        assert found.since_unix_ns <= START < START + 10**9 <= found.until_unix_ns
+
+
+async def test_what_goes_on_is_no_call_until_it_ends(engine):
+    ids: dict[str, Any] = {"trace": TRACE, "span": b"1" * 8, "direction": "outbound", "host": "pay:80"}
+    inside = exchange_span(trace=TRACE, span=b"2" * 8, parent=b"1" * 8, service="payment", host="pay:80")
+    async with engine() as store:
+        await store.append(batch_of(partial_span(**ids)))
+        await store.append(batch_of(inside))
+        assert await edges(store) == [("", "pay:80", "payment", 1, 0)]
+        (ended,) = summaries(await store.append(batch_of(exchange_span(**ids))))
+        assert ended.peer == "payment"
+        assert await edges(store) == [("orders", "pay:80", "payment", 1, 0)]
+
+
+async def test_traces(engine):
+    async with engine() as store:
+        await store.append(
+            batch_of(
+                exchange_span(trace=TRACE, span=b"2" * 8, at=5, service="payment", status=503, path="/late"),
+                sdk_span(trace=b"u" * 16, name="SELECT", at=1),
+                service="db",
+            )
+        )
+        await store.append(batch_of(exchange_span(trace=TRACE, span=b"1" * 8, at=2, path="/early")))
+        page = await store.traces(before="", limit=10)
+        first, second = page.traces
+        assert (first.trace_id, first.name, first.service) == (TRACE.hex(), "GET /early", "orders")
+        assert (first.start_unix_ns, first.duration_ns) == (START + 2_000_000, 15_000_000)
+        assert (first.spans, first.exchanges, first.errors, first.services) == (2, 2, 1, ["orders", "payment"])
+        assert (second.name, second.service, second.spans, second.exchanges) == ("SELECT", "db", 1, 0)
+        assert page.next == ""
+        assert (await store.stats()).traces == 2
+
+
+async def test_pages_of_traces(engine):
+    async with engine() as store:
+        await store.append(batch_of(*(sdk_span(at=number // 3) for number in range(10))))
+        seen, cursor = [], ""
+        while True:
+            page = await store.traces(before=cursor, limit=4)
+            seen += [trace.trace_id for trace in page.traces]
+            cursor = page.next
+            if not cursor:
+                break
+        assert len(seen) == len(set(seen)) == 10
+
+
+@pytest.mark.parametrize("cursor", ["x", "1", "1.zz", "x.00", f"{2**63}.00"])
+async def test_foreign_cursors_of_traces(engine, cursor):
+    async with engine() as store:
+        with pytest.raises(BadCursorError):
+            await store.traces(before=cursor, limit=5)
+
+
+def log(body="hello", *, at=0, trace=b"", span=b"", service="orders", severity=9):
+    return StoredLog(
+        time_unix_ns=START + at * 1_000_000,
+        trace_id=trace,
+        span_id=span,
+        severity=severity,
+        severity_text="INFO",
+        service=service,
+        body=body,
+        resource=0,
+        details={"attributes": {"at": at}},
+    )
+
+
+def logs(*records, received=1, tenant=""):
+    return LogBatch(tenant, received, [{"service.name": "orders"}], list(records))
+
+
+async def test_log_records(engine):
+    async with engine() as store:
+        await store.append_logs(
+            logs(log("one", at=1, trace=TRACE, span=b"1" * 8), log("two", at=2), log("three", at=3))
+        )
+        await store.append_logs(
+            logs(log("four", at=4, trace=TRACE, severity=17, service="payment"), log(HOSTILE, at=5))
+        )
+        await store.append_logs(logs())
+        page = await store.logs(LogFilter(), before="", limit=10)
+        assert [record.body for record in page.logs] == [HOSTILE, "four", "three", "two", "one"]
+        assert (page.logs[4].trace_id, page.logs[4].span_id) == (TRACE.hex(), "31" * 8)
+        assert (page.logs[4].resource, page.logs[4].details) == ({"service.name": "orders"}, {"attributes": {"at": 1}})
+        for wanted, expected in (
+            (LogFilter(trace_id=TRACE), ["four", "one"]),
+            (LogFilter(trace_id=TRACE, span_id=b"1" * 8), ["one"]),
+            (LogFilter(service="payment"), ["four"]),
+            (LogFilter(severity_min=17), ["four"]),
+            (LogFilter(trace_id=b"u" * 16), []),
+        ):
+            assert [record.body for record in (await store.logs(wanted, before="", limit=10)).logs] == expected
+        first = await store.logs(LogFilter(), before="", limit=2)
+        second = await store.logs(LogFilter(), before=first.next, limit=9)
+        assert [record.body for record in first.logs + second.logs] == [record.body for record in page.logs]
+        assert (await store.stats()).logs == 5
+        with pytest.raises(BadCursorError):
+            await store.logs(LogFilter(), before="x", limit=5)
+
+
+async def test_log_records_expire_too(engine):
+    async with engine() as store:
+        await store.append_logs(logs(log("old"), received=100))
+        await store.append_logs(logs(log("new"), received=200))
+        await store.append(batch_of(exchange_span(), received=200))
+        assert await store.expire(Keep(150, FAR)) == 1
+        assert [record.body for record in (await store.logs(LogFilter(), before="", limit=5)).logs] == ["new"]
+        assert await store.expire(Keep(FAR, FAR)) == 2
+        stats = await store.stats()
+        assert (stats.logs, stats.spans, stats.expired) == (0, 0, 3)
+
+
+async def test_tenants_may_have_an_age_of_their_own(engine):
+    async with engine() as store:
+        for tenant in ("short", "long", "other"):
+            await store.append(batch_of(exchange_span(path=f"/{tenant}"), tenant=tenant, received=100))
+            await store.append_logs(logs(log(tenant), tenant=tenant, received=100))
+        await store.append(batch_of(exchange_span(path="/later"), tenant="short", received=300))
+        assert await store.expire(Keep(50, FAR, {"short": 150, "long": 0})) == 2
+        assert sorted(await paths(store)) == ["/later", "/long", "/other"]
+        assert await store.expire(Keep(200, FAR, {"short": 150, "long": 0})) == 2
+        assert sorted(await paths(store)) == ["/later", "/long"]
+        assert [record.body for record in (await store.logs(LogFilter(), before="", limit=5)).logs] == ["long"]
+
+
+async def test_what_has_expired_is_found_no_more(engine):
+    async with engine() as store:
+        await store.append(batch_of(exchange_span(trace=TRACE, path="/old", response_body="heron"), received=100))
+        await store.append(batch_of(exchange_span(trace=TRACE, path="/new", response_body="heron"), received=200))
+        await store.expire(Keep(150, FAR))
+        assert await paths(store, ask("heron")) == ["/new"]
+        (trace,) = (await store.traces(before="", limit=5)).traces
+        assert (trace.spans, trace.exchanges) == (1, 1)
+        await store.expire(Keep(FAR, FAR))
+        assert await paths(store, ask("heron")) == []
+        assert (await store.traces(before="", limit=5)).traces == []
+        assert await edges(store) == []
+        assert (await store.stats()).traces == 0

@@ -35,7 +35,7 @@ def test_it_prints_the_address_and_ends_cleanly(tmp_path, number):
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line == f"sp-proxy backend: http://127.0.0.1:{port} (database here.sqlite3; Ctrl-C ends it)\n"
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/stats", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/stats", timeout=20) as answer:
         assert json.load(answer)["spans"] == 0
     process.send_signal(number)
     out, err = process.communicate(timeout=20)

@@ -76,12 +76,12 @@ def test_the_backends_answers():
 
     found = {"exchanges": [{"trace_id": "a"}, {"trace_id": "b"}, {"trace_id": "c"}]}
     answers = {
-        "/api/stats": (200, '{"exchanges": 7}'),
-        "/api/exchanges?limit=3": (200, json.dumps(found)),
-        "/api/exchanges?service=payment&direction=inbound&limit=20": (200, json.dumps(found)),
-        "/api/traces/a": trace("a", ["orders", "payment"], 9),
-        "/api/traces/b": trace("b", ["inventory", "orders", "payment"], 5),
-        "/api/traces/c": trace("c", ["inventory", "orders", "payment"], 7),
+        "/api/v1/stats": (200, '{"exchanges": 7}'),
+        "/api/v1/exchanges?limit=3": (200, json.dumps(found)),
+        "/api/v1/exchanges?service=payment&direction=inbound&limit=20": (200, json.dumps(found)),
+        "/api/v1/traces/a": trace("a", ["orders", "payment"], 9),
+        "/api/v1/traces/b": trace("b", ["inventory", "orders", "payment"], 5),
+        "/api/v1/traces/c": trace("c", ["inventory", "orders", "payment"], 7),
     }
     with answering(answers) as (_, port):
         api = BackendApi(port)
@@ -93,5 +93,5 @@ def test_the_backends_answers():
 
 def test_no_trace_yet():
     empty = (200, '{"exchanges": []}')
-    with answering({"/api/exchanges?service=payment&direction=inbound&limit=20": empty}) as (_, port):
+    with answering({"/api/v1/exchanges?service=payment&direction=inbound&limit=20": empty}) as (_, port):
         assert BackendApi(port).widest_trace() is None

@@ -160,13 +160,13 @@ class Daemon:
 
     def exchanges(self, **filters: str) -> list[dict[str, Any]]:
         """Summaries, newest first."""
-        found: list[dict[str, Any]] = self.api("/api/exchanges", limit="1000", **filters)["exchanges"]
+        found: list[dict[str, Any]] = self.api("/api/v1/exchanges", limit="1000", **filters)["exchanges"]
         return found
 
     def exchange_where(self, **filters: str) -> dict[str, Any]:
         """The one exchange that arrives in the backend, in full."""
         (found,) = eventually(partial(self.exchanges, **filters), bool, f"an exchange with {filters}")
-        full: dict[str, Any] = self.api(f"/api/exchanges/{found['span_id']}", trace=found["trace_id"])
+        full: dict[str, Any] = self.api(f"/api/v1/exchanges/{found['span_id']}", trace=found["trace_id"])
         return full
 
     def settled(self, *, workers_died: bool = False) -> Metrics:

@@ -143,17 +143,17 @@ def test_it_goes_on_until_ctrl_c(mode, mark):
         assert process.stdout is not None
         url = next(line.split()[1] for line in process.stdout if line.startswith("dashboard "))
         port = int(url.rstrip("/").rpartition(":")[2])
-        eventually(lambda: ask(port, "/api/exchanges?host=payment:8080&status=500")["exchanges"], "the fault")
-        eventually(lambda: ask(port, "/api/stats")["exchanges"] > 100, "traffic")
-        statuses = {each["status"] for each in ask(port, "/api/exchanges?limit=1000")["exchanges"]}
+        eventually(lambda: ask(port, "/api/v1/exchanges?host=payment:8080&status=500")["exchanges"], "the fault")
+        eventually(lambda: ask(port, "/api/v1/stats")["exchanges"] > 100, "traffic")
+        statuses = {each["status"] for each in ask(port, "/api/v1/exchanges?limit=1000")["exchanges"]}
         assert {200, 201, 402, 404, 500, 502} <= statuses
-        assert len(ask(port, "/api/sessions")["sessions"]) == 4
-        compressed = ask(port, "/api/exchanges?service=inventory&path=/catalog&limit=1")["exchanges"][0]
-        detail = ask(port, f"/api/exchanges/{compressed['span_id']}")
+        assert len(ask(port, "/api/v1/sessions")["sessions"]) == 4
+        compressed = ask(port, "/api/v1/exchanges?service=inventory&path=/catalog&limit=1")["exchanges"][0]
+        detail = ask(port, f"/api/v1/exchanges/{compressed['span_id']}")
         assert dict(detail["response"]["headers"])["content-encoding"] == "gzip"
         assert len(json.loads(detail["response"]["body"]["data"])["products"]) == 6
-        charge = ask(port, "/api/exchanges?service=orders&direction=outbound&host=payment:8080")["exchanges"][-1]
-        detail = ask(port, f"/api/exchanges/{charge['span_id']}")
+        charge = ask(port, "/api/v1/exchanges?service=orders&direction=outbound&host=payment:8080")["exchanges"][-1]
+        detail = ask(port, f"/api/v1/exchanges/{charge['span_id']}")
         assert detail["session_id"].startswith("sess-")
         assert "the-orders-secret" not in json.dumps(detail)
         if mode == "transparent":

@@ -161,7 +161,7 @@ def test_a_trace_goes_through_the_application(nft: Site, family: int):
     check_injected(seen_behind, "shop")
     check_identity(inbound, seen)
     check_identity(outbound, seen_behind)
-    tree = nft.daemon.api(f"/api/traces/{trace}")
+    tree = nft.daemon.api(f"/api/v1/traces/{trace}")
     assert {inbound["span_id"], outbound["span_id"]} <= set(json.dumps(tree).replace('"', " ").split())
 
 

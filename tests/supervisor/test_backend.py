@@ -26,7 +26,7 @@ async def test_it_serves_on_the_supervisors_socket_until_cancelled():
             nursery.start_soon(keep_backend, settings(":memory:"), [sock])
             # Not started yet, perhaps: the request waits in the backlog, as it would during a restart.
             async with httpx.AsyncClient(trust_env=False, timeout=40) as client:
-                answer = await client.get(f"http://127.0.0.1:{sock.getsockname()[1]}/api/exchanges")
+                answer = await client.get(f"http://127.0.0.1:{sock.getsockname()[1]}/api/v1/exchanges")
             assert answer.json()["exchanges"] == []
             nursery.cancel_scope.cancel()
 

@@ -305,7 +305,7 @@ async def test_the_embedded_backend_runs_beside_it_and_ends_with_it(tmp_path, ht
             await daemon.metric_becomes(
                 'sp_proxy_records_accepted_total{exporter="softprobe"}', lambda value: value == 1
             )
-            exchanges = (await client.get(f"http://127.0.0.1:{port}/api/exchanges")).json()["exchanges"]
+            exchanges = (await client.get(f"http://127.0.0.1:{port}/api/v1/exchanges")).json()["exchanges"]
         assert len(exchanges) == 1
         daemon.signal(signal.SIGTERM)
         assert await daemon.ended() == 0

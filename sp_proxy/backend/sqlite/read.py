@@ -1,93 +1,29 @@
-"""Queries: each a function on a reading connection."""
+"""Queries for what has a name: a span, a trace, a session, and the lists that are kept. Exchanges are found by ``scan``."""
 
 import sqlite3
 from typing import Any
 
-import msgspec
-
+from sp_proxy.backend.log_model import LogFilter, LogPage, LogRecord
 from sp_proxy.backend.model import (
-    ExchangeFilter,
-    ExchangePage,
-    ExchangeSummary,
     SessionDetail,
     SessionPage,
-    SessionSummary,
     SpanRecord,
     StoreStats,
+    TracePage,
     TraceSpan,
     kind_name,
 )
+from sp_proxy.backend.sqlite import rows
 from sp_proxy.backend.sqlite.packing import unpack, unpack_json
-from sp_proxy.backend.sqlite.write import used_bytes
+from sp_proxy.backend.sqlite.remove import used_bytes
+from sp_proxy.backend.sqlite.scan import MAX_INTEGER, cursor_of, parse_cursor
 from sp_proxy.backend.store import BadCursorError
-
-_SPAN = "s.trace_id, s.span_id, s.parent_span_id, s.start_unix_ns, s.duration_ns, s.failed, s.partial"
-_SPAN_COLUMNS = 7
-_EXCHANGE = (
-    "e.session_id, e.service, e.direction, e.method, e.scheme, e.host, e.path, e.status,"
-    " e.request_size, e.response_size, e.error"
-)
-_EXCHANGE_COLUMNS = 11
-_SESSION = (
-    "session_id, first_seen_unix_ns, last_seen_unix_ns, exchanges, errors,"
-    " (SELECT json_group_array(service) FROM session_services x WHERE x.session_id = sessions.session_id)"
-)
-MAX_INTEGER = 2**63 - 1
-
-
-def _cursor(text: str) -> tuple[int, int]:
-    first, dot, second = text.partition(".")
-    numbers = [int(part) for part in (first, second) if part.isascii() and part.isdigit() and len(part) < 20]
-    if not dot or len(numbers) != 2 or max(numbers) > MAX_INTEGER:
-        raise BadCursorError("not a cursor of this store")
-    return numbers[0], numbers[1]
-
-
-def exchanges(connection: sqlite3.Connection, wanted: ExchangeFilter, before: str, limit: int) -> ExchangePage:
-    """A page by (start time, row number), descending: stable whatever arrives meanwhile."""
-    where, values = _conditions(wanted)
-    if before:
-        where.append("(e.start_unix_ns, e.id) < (?, ?)")
-        values += _cursor(before)
-    condition = " AND ".join(where) or "1"
-    rows = connection.execute(
-        f"SELECT e.id, {_SPAN}, {_EXCHANGE} FROM exchanges e JOIN spans s ON s.id = e.id"  # noqa: S608 constants only
-        f" WHERE {condition} ORDER BY e.start_unix_ns DESC, e.id DESC LIMIT ?",
-        (*values, limit + 1),
-    ).fetchall()
-    page = rows[:limit]
-    more = f"{page[-1][4]}.{page[-1][0]}" if len(rows) > limit else ""
-    return ExchangePage(exchanges=[_summary(row[1:]) for row in page], next=more)
-
-
-def _conditions(wanted: ExchangeFilter) -> tuple[list[str], list[Any]]:
-    where: list[str] = []
-    values: list[Any] = []
-    for column in ("service", "direction", "method", "host"):
-        value = getattr(wanted, column)
-        if value:
-            where.append(f"e.{column} = ?")
-            values.append(value)
-    if wanted.session:
-        where.append("e.session_id = ?")
-        values.append(wanted.session)
-    if wanted.path:
-        # instr, not LIKE: the text is searched as it is, and case counts, as in a path.
-        where.append("instr(e.path, ?) > 0")
-        values.append(wanted.path)
-    if wanted.status_min >= 0:
-        where.append("e.status BETWEEN ? AND ?")
-        values += [wanted.status_min, wanted.status_max]
-    if wanted.trace:
-        where.append("e.id IN (SELECT id FROM spans WHERE trace_id = ?)")
-        values.append(bytes.fromhex(wanted.trace))
-    return where, values
 
 
 def span(connection: sqlite3.Connection, span_id: bytes, trace_id: bytes | None) -> SpanRecord | None:
     """One span by its ids."""
     row = connection.execute(
-        f"SELECT s.id, {_SPAN}, s.name, s.kind, s.service, b.tenant, b.received_unix_ns, r.attributes, d.data,"  # noqa: S608 constants only
+        f"SELECT s.id, {rows.SPAN}, s.name, s.kind, s.service, b.tenant, b.received_unix_ns, r.attributes, d.data,"  # noqa: S608 constants only
         " o.request, o.response FROM spans s JOIN batches b ON b.id = s.batch_id JOIN resources r ON r.id ="
         " s.resource_id JOIN details d ON d.id = s.id LEFT JOIN bodies o ON o.id = s.id"
         " WHERE s.span_id = :span AND (:trace IS NULL OR s.trace_id = :trace) ORDER BY s.id DESC LIMIT 1",
@@ -95,8 +31,8 @@ def span(connection: sqlite3.Connection, span_id: bytes, trace_id: bytes | None)
     ).fetchone()
     if row is None:
         return None
-    found = connection.execute(f"SELECT {_EXCHANGE} FROM exchanges e WHERE e.id = ?", (row[0],)).fetchone()  # noqa: S608
-    name, kind, service, tenant, received, resource, details, request, response = row[1 + _SPAN_COLUMNS :]
+    found = connection.execute(f"SELECT {rows.EXCHANGE} FROM exchanges e WHERE e.id = ?", (row[0],)).fetchone()  # noqa: S608
+    name, kind, service, tenant, received, resource, details, request, response = row[1 + rows.SPAN_COLUMNS :]
     return SpanRecord(
         trace_id=row[1].hex(),
         span_id=row[2].hex(),
@@ -111,7 +47,7 @@ def span(connection: sqlite3.Connection, span_id: bytes, trace_id: bytes | None)
         received_unix_ns=received,
         resource=unpack_json(resource),
         details=unpack_json(details),
-        exchange=_summary(row[1 : 1 + _SPAN_COLUMNS] + found) if found else None,
+        exchange=rows.summary(row[1 : 1 + rows.SPAN_COLUMNS] + found) if found else None,
         request_body=None if request is None else unpack(request),
         response_body=None if response is None else unpack(response),
     )
@@ -119,9 +55,9 @@ def span(connection: sqlite3.Connection, span_id: bytes, trace_id: bytes | None)
 
 def trace(connection: sqlite3.Connection, trace_id: bytes, limit: int) -> list[TraceSpan]:
     """The first spans of a trace."""
-    rows = connection.execute(
-        f"SELECT {_SPAN}, s.name, s.kind, s.service, {_EXCHANGE} FROM spans s LEFT JOIN exchanges e ON e.id = s.id"  # noqa: S608 constants only
-        " WHERE s.trace_id = ? ORDER BY s.start_unix_ns, s.id LIMIT ?",
+    found = connection.execute(
+        f"SELECT {rows.SPAN}, s.name, s.kind, s.service, {rows.EXCHANGE} FROM spans s"  # noqa: S608 constants only
+        " LEFT JOIN exchanges e ON e.id = s.id WHERE s.trace_id = ? ORDER BY s.start_unix_ns, s.id LIMIT ?",
         (trace_id, limit),
     ).fetchall()
     return [
@@ -135,10 +71,29 @@ def trace(connection: sqlite3.Connection, trace_id: bytes, limit: int) -> list[T
             name=row[7],
             kind=kind_name(row[8]),
             service=row[9],
-            exchange=_summary(row[:_SPAN_COLUMNS] + row[10:]) if row[10] is not None else None,
+            exchange=rows.summary(row[: rows.SPAN_COLUMNS] + row[10:]) if row[10] is not None else None,
         )
-        for row in rows
+        for row in found
     ]
+
+
+def traces(connection: sqlite3.Connection, before: str, limit: int) -> TracePage:
+    """A page by (start, trace id), descending. The cursor is the time, a dot, and the id in hex."""
+    where, values = "1", []
+    if before:
+        moment, trace_id = _time_and_name(before)
+        try:
+            values = [moment, bytes.fromhex(trace_id)]
+        except ValueError as error:
+            raise BadCursorError("not a cursor of this store") from error
+        where = "(start_unix_ns, trace_id) < (?, ?)"
+    found = connection.execute(
+        f"SELECT {rows.TRACE} FROM traces WHERE {where} ORDER BY start_unix_ns DESC, trace_id DESC LIMIT ?",  # noqa: S608
+        (*values, limit + 1),
+    ).fetchall()
+    page = [rows.trace(row) for row in found[:limit]]
+    more = f"{page[-1].start_unix_ns}.{page[-1].trace_id}" if len(found) > limit else ""
+    return TracePage(traces=page, next=more)
 
 
 def sessions(connection: sqlite3.Connection, before: str, limit: int) -> SessionPage:
@@ -146,80 +101,80 @@ def sessions(connection: sqlite3.Connection, before: str, limit: int) -> Session
     where = "1"
     values: tuple[Any, ...] = ()
     if before:
-        moment, dot, session_id = before.partition(".")
-        if not (dot and moment.isascii() and moment.isdigit() and len(moment) < 20 and int(moment) <= MAX_INTEGER):
-            raise BadCursorError("not a cursor of this store")
-        where, values = "(last_seen_unix_ns, session_id) < (?, ?)", (int(moment), session_id)
-    rows = connection.execute(
-        f"SELECT {_SESSION} FROM sessions WHERE {where}"  # noqa: S608 constants only
+        where, values = "(last_seen_unix_ns, session_id) < (?, ?)", _time_and_name(before)
+    found = connection.execute(
+        f"SELECT {rows.SESSION} FROM sessions WHERE {where}"  # noqa: S608 constants only
         " ORDER BY last_seen_unix_ns DESC, session_id DESC LIMIT ?",
         (*values, limit + 1),
     ).fetchall()
-    page = [_session(row) for row in rows[:limit]]
-    more = f"{page[-1].last_seen_unix_ns}.{page[-1].session_id}" if len(rows) > limit else ""
+    page = [rows.session(row) for row in found[:limit]]
+    more = f"{page[-1].last_seen_unix_ns}.{page[-1].session_id}" if len(found) > limit else ""
     return SessionPage(sessions=page, next=more)
 
 
 def session(connection: sqlite3.Connection, session_id: str, limit: int) -> SessionDetail | None:
     """One session, with its first exchanges."""
-    row = connection.execute(f"SELECT {_SESSION} FROM sessions WHERE session_id = ?", (session_id,)).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT {rows.SESSION} FROM sessions WHERE session_id = ?", (session_id,)).fetchone()  # noqa: S608
     if row is None:
         return None
-    rows = connection.execute(
-        f"SELECT {_SPAN}, {_EXCHANGE} FROM exchanges e JOIN spans s ON s.id = e.id"  # noqa: S608 constants only
+    found = connection.execute(
+        f"SELECT {rows.SPAN}, {rows.EXCHANGE} FROM exchanges e JOIN spans s ON s.id = e.id"  # noqa: S608 constants only
         " WHERE e.session_id = ? ORDER BY e.start_unix_ns, e.id LIMIT ?",
         (session_id, limit + 1),
     ).fetchall()
-    return SessionDetail(
-        session=_session(row), exchanges=[_summary(row) for row in rows[:limit]], truncated=len(rows) > limit
-    )
+    exchanges = [rows.summary(one) for one in found[:limit]]
+    return SessionDetail(session=rows.session(row), exchanges=exchanges, truncated=len(found) > limit)
+
+
+def logs(connection: sqlite3.Connection, wanted: LogFilter, before: str, limit: int) -> LogPage:
+    """A page by (time, row number), descending."""
+    where, values = ["1"], []
+    for condition, value in (
+        ("l.trace_id = ?", wanted.trace_id),
+        ("l.span_id = ?", wanted.span_id),
+        ("l.service = ?", wanted.service),
+        ("l.severity >= ?", wanted.severity_min),
+    ):
+        if value:
+            where.append(condition)
+            values.append(value)
+    if wanted.trace_id:
+        where.append("l.trace_id <> x''")  # what the index on traces is limited to
+    if before:
+        where.append("(l.time_unix_ns, l.id) < (?, ?)")
+        values += parse_cursor(before)
+    found = connection.execute(
+        "SELECT l.id, l.time_unix_ns, l.trace_id, l.span_id, l.severity, l.severity_text, l.service, l.body, r.attributes,"  # noqa: S608 constants only
+        f" l.data FROM logs l JOIN resources r ON r.id = l.resource_id WHERE {' AND '.join(where)}"
+        " ORDER BY l.time_unix_ns DESC, l.id DESC LIMIT ?",
+        (*values, limit + 1),
+    ).fetchall()
+    records = [
+        LogRecord(
+            time_unix_ns=row[1],
+            trace_id=row[2].hex(),
+            span_id=row[3].hex(),
+            severity=row[4],
+            severity_text=row[5],
+            service=row[6],
+            body=row[7],
+            resource=unpack_json(row[8]),
+            details=unpack_json(row[9]),
+        )
+        for row in found[:limit]
+    ]
+    more = cursor_of((found[limit - 1][1], found[limit - 1][0])) if len(found) > limit else ""
+    return LogPage(logs=records, next=more)
 
 
 def stats(connection: sqlite3.Connection, databases_set_aside: int) -> StoreStats:
     """The writer's counts."""
     totals: dict[str, int] = dict(connection.execute("SELECT name, value FROM totals").fetchall())
-    return StoreStats(
-        spans=totals["spans"],
-        exchanges=totals["exchanges"],
-        sessions=totals["sessions"],
-        bytes=used_bytes(connection),
-        appended=totals["appended"],
-        duplicates=totals["duplicates"],
-        expired=totals["expired"],
-        databases_set_aside=databases_set_aside,
-    )
+    return StoreStats(**totals, bytes=used_bytes(connection), databases_set_aside=databases_set_aside)
 
 
-def _summary(row: tuple[Any, ...]) -> ExchangeSummary:
-    assert len(row) == _SPAN_COLUMNS + _EXCHANGE_COLUMNS
-    return ExchangeSummary(
-        trace_id=row[0].hex(),
-        span_id=row[1].hex(),
-        parent_span_id=row[2].hex(),
-        start_unix_ns=row[3],
-        duration_ns=row[4],
-        failed=bool(row[5]),
-        partial=bool(row[6]),
-        session_id=row[7],
-        service=row[8],
-        direction=row[9],
-        method=row[10],
-        scheme=row[11],
-        host=row[12],
-        path=row[13],
-        status=row[14],
-        request_size=row[15],
-        response_size=row[16],
-        error=row[17],
-    )
-
-
-def _session(row: tuple[Any, ...]) -> SessionSummary:
-    return SessionSummary(
-        session_id=row[0],
-        first_seen_unix_ns=row[1],
-        last_seen_unix_ns=row[2],
-        exchanges=row[3],
-        errors=row[4],
-        services=sorted(msgspec.json.decode(row[5], type=list[str])),
-    )
+def _time_and_name(cursor: str) -> tuple[int, str]:
+    moment, dot, name = cursor.partition(".")
+    if not (dot and moment.isascii() and moment.isdigit() and len(moment) < 20 and int(moment) <= MAX_INTEGER):
+        raise BadCursorError("not a cursor of this store")
+    return int(moment), name

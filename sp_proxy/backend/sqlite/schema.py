@@ -1,12 +1,18 @@
 """The tables, and how an older file becomes a current one.
 
-Rows of ``spans`` are numbered in order of arrival and removed in that order, so what expires is always the front of
+Rows of ``spans`` are numbered in order of arrival and mostly removed in that order, so what expires is the front of
 every table. ``exchanges`` is the index that lists and filters read: narrow rows, no bodies. ``details`` and ``bodies``
-are read one span at a time, by number. Counts (``totals``, ``sessions``) are kept by the writer: nothing is counted by
-scanning. A migration, once released, is never edited: a change is a new entry at the end.
+are read one span at a time, by number. What lists and the map show (``sessions``, ``traces``, ``calls``) and all counts
+are kept by the writer: nothing is counted by scanning. The text index is in pieces (``segments``, one FTS5 table
+``search_N`` each), since of FTS5 a whole table is dropped at a fraction of what removing its rows costs.
+
+A migration, once released, is never edited: a change is a new entry at the end.
 """
 
 import sqlite3
+from collections.abc import Callable
+
+from sp_proxy.backend.sqlite.backfill import backfill
 
 APPLICATION_ID = 0x73705F70
 """``sp_p``, in the header of the file: tells our file from another program's."""
@@ -92,16 +98,110 @@ _PARTIAL = """
 ALTER TABLE spans ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS = (_FIRST, _PARTIAL)
-"""The entry at index N takes a file from version N to N + 1 (``PRAGMA user_version``)."""
+_LISTS = """
+ALTER TABLE batches ADD COLUMN first_span INTEGER NOT NULL DEFAULT 0;
+UPDATE batches SET first_span = 1 + coalesce((SELECT max(last_span) FROM batches b WHERE b.id < batches.id), 0);
+CREATE INDEX batches_tenant ON batches (tenant);
+
+ALTER TABLE resources ADD COLUMN last_log INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE exchanges ADD COLUMN duration_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE exchanges ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE exchanges ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE exchanges ADD COLUMN peer TEXT NOT NULL DEFAULT '';
+ALTER TABLE exchanges ADD COLUMN tagset INTEGER NOT NULL DEFAULT 0;
+UPDATE exchanges SET (duration_ns, failed, partial) =
+    (SELECT duration_ns, failed, partial FROM spans WHERE spans.id = exchanges.id);
+CREATE INDEX exchanges_errors ON exchanges (start_unix_ns) WHERE status >= 400;
+
+-- A combination of custom tags, and what is in it.
+CREATE TABLE tagsets (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, last_span INTEGER NOT NULL) STRICT;
+CREATE TABLE tags (
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    tagset INTEGER NOT NULL,
+    PRIMARY KEY (name, value, tagset)
+) STRICT, WITHOUT ROWID;
+
+-- Each text index covers the spans from its first to its last; the newest one is open, its last span is not known yet.
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    first_span INTEGER NOT NULL,
+    last_span INTEGER NOT NULL,
+    documents INTEGER NOT NULL DEFAULT 0,
+    characters INTEGER NOT NULL DEFAULT 0,
+    min_start_unix_ns INTEGER NOT NULL DEFAULT 9223372036854775807,
+    max_start_unix_ns INTEGER NOT NULL DEFAULT -1
+) STRICT;
+
+CREATE TABLE traces (
+    trace_id BLOB PRIMARY KEY,
+    start_unix_ns INTEGER NOT NULL,
+    end_unix_ns INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    service TEXT NOT NULL,
+    spans INTEGER NOT NULL,
+    exchanges INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    services TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX traces_start ON traces (start_unix_ns);
+
+-- Inbound exchanges whose other half, the outbound exchange that is their parent, has not come.
+CREATE TABLE waiting (id INTEGER PRIMARY KEY, parent_span_id BLOB NOT NULL, trace_id BLOB NOT NULL) STRICT;
+CREATE INDEX waiting_parent ON waiting (parent_span_id, trace_id);
+
+CREATE TABLE edges (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    host TEXT NOT NULL,
+    target TEXT NOT NULL,
+    UNIQUE (source, host, target)
+) STRICT;
+-- What went over an edge in a time of so many seconds, by how long it took: a histogram.
+CREATE TABLE calls (
+    seconds INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    edge INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    PRIMARY KEY (seconds, slot, edge, bucket)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE logs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL,
+    received_unix_ns INTEGER NOT NULL,
+    resource_id INTEGER NOT NULL,
+    time_unix_ns INTEGER NOT NULL,
+    trace_id BLOB NOT NULL,
+    span_id BLOB NOT NULL,
+    severity INTEGER NOT NULL,
+    severity_text TEXT NOT NULL,
+    service TEXT NOT NULL,
+    body TEXT NOT NULL,
+    data BLOB NOT NULL
+) STRICT;
+CREATE INDEX logs_time ON logs (time_unix_ns);
+CREATE INDEX logs_trace ON logs (trace_id, time_unix_ns) WHERE trace_id <> x'';
+CREATE INDEX logs_tenant ON logs (tenant);
+
+INSERT INTO totals VALUES ('logs', 0), ('traces', 0);
+"""
+
+Step = str | Callable[[sqlite3.Connection], None]
+
+MIGRATIONS: tuple[tuple[Step, ...], ...] = ((_FIRST,), (_PARTIAL,), (_LISTS, backfill))
+"""The entry at index N takes a file from version N to N + 1 (``PRAGMA user_version``): statements and functions."""
 
 
 class ForeignError(Exception):
     """The file is a database, but not one to write in: the message says whose."""
 
 
-def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
-    """Bring a new or older file to the current version, one transaction a step. Raises ForeignError."""
+def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[Step, ...], ...] = MIGRATIONS) -> None:
+    """Bring a new or older file to the current version, one transaction each. Raises ForeignError."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -114,8 +214,30 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRAT
     if not tables:
         # Before the first table: it decides the layout. Space is then given back in steps, never in one long VACUUM.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    for step in range(version, len(migrations)):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {migrations[step]}"
-            f" PRAGMA user_version = {step + 1}; COMMIT;"
-        )
+    for number in range(version, len(migrations)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            for step in migrations[number]:
+                _take(connection, step)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _take(connection: sqlite3.Connection, step: Step) -> None:
+    if not isinstance(step, str):
+        step(connection)
+        return
+    # Not executescript, which would commit first.
+    statement = ""
+    for line in step.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+    if statement.strip():
+        connection.execute(statement)

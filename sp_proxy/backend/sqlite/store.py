@@ -13,20 +13,24 @@ from functools import partial
 
 import trio
 
+from sp_proxy.backend.log_model import LogBatch, LogFilter, LogPage
 from sp_proxy.backend.model import (
     Appended,
     Batch,
-    ExchangeFilter,
     ExchangePage,
+    ServiceMap,
     SessionDetail,
     SessionPage,
     SpanRecord,
     StoreError,
     StoreStats,
+    TracePage,
     TraceSpan,
 )
-from sp_proxy.backend.sqlite import database, read, write
-from sp_proxy.backend.sqlite.packing import PackedBatch, pack_batch
+from sp_proxy.backend.query.syntax import Query
+from sp_proxy.backend.sqlite import database, read, remove, scan, search, traffic, write
+from sp_proxy.backend.sqlite.packing import PackedBatch, pack_batch, pack_logs
+from sp_proxy.backend.store import Keep
 
 READERS = 4
 QUERY_TIMEOUT = 10.0
@@ -48,8 +52,9 @@ class _Pending:
 class SqliteStore:
     """``Store`` on one SQLite file. Use ``open_store``."""
 
-    def __init__(self, path: str, writer: sqlite3.Connection, set_aside: int) -> None:
+    def __init__(self, path: str, writer: sqlite3.Connection, set_aside: int, max_bytes: int) -> None:
         self._path = path
+        self._max_characters = max(1, max_bytes // search.SHARE)
         self._writer = writer
         self._set_aside = set_aside
         self._write_lock = trio.Lock()
@@ -82,7 +87,13 @@ class SqliteStore:
             group.append(self._pending.pop(0))
             spans += len(group[-1].packed.spans)
         try:
-            results = await self._write(partial(write.insert_batches, batches=[one.packed for one in group]))
+            results = await self._write(
+                partial(
+                    write.insert_batches,
+                    batches=[one.packed for one in group],
+                    max_characters=self._max_characters,
+                )
+            )
         except StoreError as error:
             for one in group:
                 one.outcome = error
@@ -151,9 +162,15 @@ class SqliteStore:
             connection.close()
         return result
 
-    async def exchanges(self, wanted: ExchangeFilter, *, before: str, limit: int) -> ExchangePage:
+    async def append_logs(self, batch: LogBatch) -> None:
+        """``Store.append_logs``."""
+        packed = await trio.to_thread.run_sync(pack_logs, batch, limiter=self._packers)
+        async with self._write_lock:
+            await self._write(partial(write.insert_logs, batches=[packed]))
+
+    async def exchanges(self, query: Query, *, before: str, limit: int) -> ExchangePage:
         """``Store.exchanges``."""
-        return await self._read(lambda connection: read.exchanges(connection, wanted, before, limit))
+        return await self._read(lambda connection: scan.exchanges(connection, query, before, limit))
 
     async def span(self, span_id: bytes, trace_id: bytes | None) -> SpanRecord | None:
         """``Store.span``."""
@@ -162,6 +179,18 @@ class SqliteStore:
     async def trace(self, trace_id: bytes, *, limit: int) -> list[TraceSpan]:
         """``Store.trace``."""
         return await self._read(lambda connection: read.trace(connection, trace_id, limit))
+
+    async def traces(self, *, before: str, limit: int) -> TracePage:
+        """``Store.traces``."""
+        return await self._read(lambda connection: read.traces(connection, before, limit))
+
+    async def logs(self, wanted: LogFilter, *, before: str, limit: int) -> LogPage:
+        """``Store.logs``."""
+        return await self._read(lambda connection: read.logs(connection, wanted, before, limit))
+
+    async def service_map(self, *, since_unix_ns: int, until_unix_ns: int, limit: int) -> ServiceMap:
+        """``Store.service_map``."""
+        return await self._read(lambda connection: traffic.service_map(connection, since_unix_ns, until_unix_ns, limit))
 
     async def sessions(self, *, before: str, limit: int) -> SessionPage:
         """``Store.sessions``."""
@@ -175,32 +204,40 @@ class SqliteStore:
         """``Store.stats``."""
         return await self._read(lambda connection: read.stats(connection, self._set_aside))
 
-    async def expire(self, *, received_before_unix_ns: int, max_bytes: int) -> int:
+    async def expire(self, keep: Keep) -> int:
         """``Store.expire``: in chunks, between which batches are stored."""
+
+        def cutoff(tenant: str) -> int:
+            return keep.tenants.get(tenant, keep.received_since_unix_ns)
+
         removed = 0
-        async with self._write_lock:
-            until = await self._write(lambda writer: write.expired_until(writer, received_before_unix_ns))
-        while count := await self._remove_chunk(until):
+        more = True
+        while more:
+            count, more = await self._remove(partial(remove.remove_old, cutoff=cutoff))
             removed += count
-        if await self._excess(max_bytes):
+        if await self._excess(keep.max_bytes):
             # Somewhat below the limit, or the next batch would bring it up again.
-            target = max_bytes * 19 // 20
+            target = keep.max_bytes * 19 // 20
             while (excess := await self._excess(target)) and (
-                count := await self._remove_chunk(read.MAX_INTEGER, chunk=min(excess, write.CHUNK))
+                count := await self._remove(partial(remove.remove_oldest, chunk=min(excess, remove.CHUNK)))
             ):
                 removed += count
         if removed:
             async with self._write_lock:
-                await self._write(write.give_back)
+                await self._write(remove.give_back)
         return removed
 
-    async def _remove_chunk(self, until: int, *, chunk: int = write.CHUNK) -> int:
+    async def _remove[R](self, work: Callable[[sqlite3.Connection], R]) -> R:
+        def in_transaction(writer: sqlite3.Connection) -> R:
+            with write.transaction(writer):
+                return work(writer)
+
         async with self._write_lock:
-            return await self._write(partial(write.remove_oldest, until=until, chunk=chunk))
+            return await self._write(in_transaction)
 
     async def _excess(self, max_bytes: int) -> int:
         async with self._write_lock:
-            return await self._write(partial(write.excess_spans, max_bytes=max_bytes))
+            return await self._write(partial(remove.excess, max_bytes=max_bytes))
 
     def close(self) -> None:
         """Close every connection; the last one folds the WAL back into the file."""
@@ -212,17 +249,23 @@ class SqliteStore:
 def _timed[R](connection: sqlite3.Connection, query: Callable[[sqlite3.Connection], R]) -> R:
     deadline = time.monotonic() + QUERY_TIMEOUT
     connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_STEPS)
+    connection.execute("BEGIN")  # what several statements see is of one moment
     try:
         return query(connection)
     finally:
         connection.set_progress_handler(None, 0)
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 @asynccontextmanager
-async def open_store(path: str) -> AsyncIterator[SqliteStore]:
-    """The store on a file, or ``:memory:``. A damaged file is set aside. Raises BackendError."""
+async def open_store(path: str, *, max_bytes: int = 1 << 30) -> AsyncIterator[SqliteStore]:
+    """The store on a file, or ``:memory:``. A damaged file is set aside. Raises BackendError.
+
+    ``max_bytes`` is what ``expire`` will be asked to stay below.
+    """
     writer, set_aside = await trio.to_thread.run_sync(database.open_or_replace, path)
-    store = SqliteStore(path, writer, set_aside)
+    store = SqliteStore(path, writer, set_aside, max_bytes)
     try:
         yield store
     finally:

@@ -42,7 +42,7 @@ function show() {
 
 async function refreshTotals() {
   try {
-    const stats = await get("/api/stats");
+    const stats = await get("/api/v1/stats");
     totals.textContent = `${count(stats.exchanges, "exchange")} · ${count(stats.spans, "span")} · ${size(stats.bytes)}`;
   } catch {
     totals.textContent = "";

@@ -7,7 +7,7 @@ const HIGHLIGHTED = 200_000;
 export function exchange(view, spanId, parameters) {
   const abort = new AbortController();
   view.replaceChildren(el("p", { class: "empty" }, "Loading"));
-  get(`/api/exchanges/${encodeURIComponent(spanId)}`, { trace: parameters.get("trace") }, abort.signal)
+  get(`/api/v1/exchanges/${encodeURIComponent(spanId)}`, { trace: parameters.get("trace") }, abort.signal)
     .then((data) => view.replaceChildren(...page(data)))
     .catch((error) => error.name !== "AbortError" && view.replaceChildren(problem(error)));
   return () => abort.abort();

@@ -33,7 +33,7 @@ export function live(view, parameters, connection) {
   );
 
   const query = new URLSearchParams(Object.entries(filters).filter(([, value]) => value)).toString();
-  const stream = new EventSource(query ? `/api/live?${query}` : "/api/live");
+  const stream = new EventSource(query ? `/api/v1/live?${query}` : "/api/v1/live");
   stream.addEventListener("open", () => connection("live"));
   stream.addEventListener("error", () => connection(stream.readyState === EventSource.CLOSED ? "off" : "reconnecting"));
   stream.addEventListener("exchange", (event) => {
@@ -52,7 +52,7 @@ export function live(view, parameters, connection) {
 
   async function load() {
     try {
-      const page = await get("/api/exchanges", { ...filters, limit: 200 }, abort.signal);
+      const page = await get("/api/v1/exchanges", { ...filters, limit: 200 }, abort.signal);
       next = page.next;
       page.exchanges.forEach((exchange) => known.set(identity(exchange), exchange));
       exchanges = page.exchanges;
@@ -75,7 +75,7 @@ export function live(view, parameters, connection) {
     }
     older.disabled = true;
     try {
-      const page = await get("/api/exchanges", { ...filters, before: next, limit: 200 }, abort.signal);
+      const page = await get("/api/v1/exchanges", { ...filters, before: next, limit: 200 }, abort.signal);
       next = page.next;
       const fresh = page.exchanges.filter((exchange) => !known.has(identity(exchange)));
       fresh.forEach((exchange) => known.set(identity(exchange), exchange));

@@ -11,7 +11,7 @@ export function sessions(view) {
 
   async function load(before) {
     try {
-      const page = await get("/api/sessions", { before, limit: 100 }, abort.signal);
+      const page = await get("/api/v1/sessions", { before, limit: 100 }, abort.signal);
       list.append(...page.sessions.map(card));
       if (!list.children.length) list.append(el("p", { class: "empty" }, "No session yet."));
       more.value = page.next;
@@ -41,7 +41,7 @@ function card(session) {
 export function session(view, sessionId) {
   const abort = new AbortController();
   view.replaceChildren(el("p", { class: "empty" }, "Loading"));
-  get(`/api/sessions/${encodeURIComponent(sessionId)}`, {}, abort.signal)
+  get(`/api/v1/sessions/${encodeURIComponent(sessionId)}`, {}, abort.signal)
     .then((data) => view.replaceChildren(...page(data)))
     .catch((error) => error.name !== "AbortError" && view.replaceChildren(problem(error)));
   return () => abort.abort();

@@ -5,7 +5,7 @@ import { arrow, count, dateTime, duration, el, exchangeLink, get, problem, statu
 export function trace(view, traceId) {
   const abort = new AbortController();
   view.replaceChildren(el("p", { class: "empty" }, "Loading"));
-  get(`/api/traces/${encodeURIComponent(traceId)}`, {}, abort.signal)
+  get(`/api/v1/traces/${encodeURIComponent(traceId)}`, {}, abort.signal)
     .then((tree) => view.replaceChildren(...page(tree)))
     .catch((error) => error.name !== "AbortError" && view.replaceChildren(problem(error)));
   return () => abort.abort();

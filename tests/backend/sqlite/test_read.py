@@ -1,6 +1,6 @@
 import pytest
 
-from sp_proxy.backend.model import ExchangeFilter
+from sp_proxy.backend.log_model import LogFilter
 from sp_proxy.backend.sqlite import read
 from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.packing import pack_batch
@@ -15,31 +15,27 @@ def connection():
     opened.close()
 
 
-FULL = ExchangeFilter("orders", "inbound", "GET", "h", "/x", 200, 299, "s", "ab" * 16)
-
-
-@pytest.mark.parametrize("wanted", [ExchangeFilter(), FULL, ExchangeFilter(service="x"), ExchangeFilter(session="x")])
-@pytest.mark.parametrize("before", ["", "5.5"])
-def test_no_list_query_sorts(connection, wanted, before):
-    plans: list[str] = []
-    connection.set_trace_callback(plans.append)
-    read.exchanges(connection, wanted, before, 100)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda connection: read.sessions(connection, "", 100),
+        lambda connection: read.sessions(connection, "5.s", 100),
+        lambda connection: read.traces(connection, "5.00", 100),
+        lambda connection: read.session(connection, "s", 100),
+        lambda connection: read.trace(connection, b"t" * 16, 100),
+        lambda connection: read.logs(connection, LogFilter(), "5.5", 100),
+        lambda connection: read.logs(connection, LogFilter(trace_id=b"t" * 16), "", 100),
+    ],
+)
+def test_no_list_query_sorts_or_scans(connection, ask):
+    insert_batches(connection, [pack_batch(batch_of(exchange_span(session="s", trace=b"t" * 16)))])
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    ask(connection)
     connection.set_trace_callback(None)
-    (query,) = [statement for statement in plans if statement.startswith("SELECT")]
-    plan = " | ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
-    if not wanted.trace:  # a trace is small: its exchanges are sorted
-        assert "TEMP B-TREE" not in plan, plan
-    assert "SCAN e" not in plan or "USING INDEX" in plan, plan
-
-
-def test_the_cursor_is_where_the_page_ended(connection):
-    insert_batches(connection, [pack_batch(batch_of(*(exchange_span(at=at, path=f"/{at}") for at in range(5))))])
-    page = read.exchanges(connection, ExchangeFilter(), "", 2)
-    assert [exchange.path for exchange in page.exchanges] == ["/4", "/3"]
-    assert page.next == f"{page.exchanges[-1].start_unix_ns}.4"
-    rest = read.exchanges(connection, ExchangeFilter(), page.next, 3)
-    assert [exchange.path for exchange in rest.exchanges] == ["/2", "/1", "/0"]
-    assert rest.next == ""
+    for statement in statements:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert not [line for line in plan if "TEMP B-TREE" in line or (line.startswith("SCAN") and "USING" not in line)]
 
 
 def test_stats_count_bytes(connection):

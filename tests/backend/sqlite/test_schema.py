@@ -25,12 +25,16 @@ def test_a_new_file_becomes_current_and_stays_so(connection):
     assert connection.execute("SELECT value FROM totals WHERE name = 'spans'").fetchone() == (7,)
 
 
+def more(connection):
+    connection.execute("INSERT INTO extra VALUES (2)")
+
+
 def test_an_older_file_gets_the_missing_steps(connection):
     migrate(connection)
-    later = (*MIGRATIONS, "CREATE TABLE extra (x);", "INSERT INTO extra VALUES (1);")
+    later = (*MIGRATIONS, ("CREATE TABLE extra (x); -- more;\n",), ("INSERT INTO extra VALUES (1);", more))
     migrate(connection, later)
     assert version(connection) == len(later)
-    assert connection.execute("SELECT * FROM extra").fetchall() == [(1,)]
+    assert connection.execute("SELECT * FROM extra").fetchall() == [(1,), (2,)]
 
 
 def test_spans_of_a_first_version_are_whole(connection):
@@ -43,8 +47,8 @@ def test_spans_of_a_first_version_are_whole(connection):
 def test_a_failed_step_leaves_the_version_before_it(connection):
     migrate(connection)
     with pytest.raises(sqlite3.OperationalError):
-        migrate(connection, (*MIGRATIONS, "CREATE TABLE extra (x); CREATE TABLE extra (x);"))
-    connection.rollback()
+        migrate(connection, (*MIGRATIONS, ("CREATE TABLE extra (x);\nCREATE TABLE extra (x);\n",)))
+    assert not connection.in_transaction
     assert version(connection) == len(MIGRATIONS)
     assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'extra'").fetchone() == (0,)
 
@@ -73,6 +77,13 @@ def test_the_file_of_another_program_is_refused(connection):
         "SELECT * FROM exchanges WHERE session_id = 'x' ORDER BY start_unix_ns, id LIMIT 100",
         "SELECT * FROM spans WHERE trace_id = x'00' ORDER BY start_unix_ns, id LIMIT 100",
         "SELECT * FROM spans WHERE span_id = x'00' AND trace_id = x'00'",
+        "SELECT * FROM exchanges WHERE status >= 400 AND (start_unix_ns, id) < (5, 5) ORDER BY start_unix_ns DESC, id DESC",
+        "SELECT * FROM traces WHERE (start_unix_ns, trace_id) < (1, x'00') ORDER BY start_unix_ns DESC, trace_id DESC",
+        "SELECT * FROM logs ORDER BY time_unix_ns DESC, id DESC LIMIT 100",
+        "SELECT * FROM logs WHERE trace_id = x'01' AND trace_id <> x'' ORDER BY time_unix_ns DESC, id DESC LIMIT 100",
+        "SELECT * FROM waiting WHERE parent_span_id = x'00' AND trace_id = x'00'",
+        "SELECT * FROM batches WHERE tenant = '' ORDER BY id LIMIT 100",
+        "SELECT min(tenant) FROM batches WHERE tenant > 'a'",
         "SELECT * FROM sessions ORDER BY last_seen_unix_ns DESC, session_id DESC LIMIT 100",
     ],
 )

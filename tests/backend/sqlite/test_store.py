@@ -6,13 +6,12 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from sp_proxy.backend.model import BackendError, ExchangeFilter, StoreError
+from sp_proxy.backend.model import BackendError, StoreError
+from sp_proxy.backend.query.syntax import EVERYTHING
 from sp_proxy.backend.sqlite import store as module
 from sp_proxy.backend.sqlite.store import open_store
 from tests.backend.requests import batch_of, exchange_span
 from tests.backend.serving import until
-
-EVERYTHING = ExchangeFilter()
 
 
 async def test_what_was_stored_is_there_after_reopening(tmp_path):

@@ -5,9 +5,8 @@ import pytest
 from sp_proxy.backend.sqlite import write
 from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.packing import pack_batch
-from tests.backend.requests import batch_of, exchange_span, sdk_span
+from tests.backend.requests import batch_of, exchange_span, partial_span
 
-EVERYTHING = 2**62
 TABLES = ("batches", "resources", "spans", "details", "bodies", "exchanges", "sessions", "session_services")
 
 
@@ -41,57 +40,29 @@ def test_a_failed_group_leaves_nothing(connection):
     assert rows(connection)["spans"] == 1
 
 
-def test_removing_everything_leaves_no_row_behind(connection):
-    for number in range(5):
-        insert(connection, exchange_span(session=f"s{number}"), sdk_span(), service=f"service-{number}")
-    assert rows(connection)["resources"] == 5
-    assert write.remove_oldest(connection, until=EVERYTHING, chunk=3) == 3
-    assert write.remove_oldest(connection, until=EVERYTHING) == 7
-    assert write.remove_oldest(connection, until=EVERYTHING) == 0
-    assert set(rows(connection).values()) == {0}
-    totals = dict(connection.execute("SELECT * FROM totals"))
-    assert totals == {"spans": 0, "exchanges": 0, "sessions": 0, "appended": 10, "duplicates": 0, "expired": 10}
+def test_tags_are_stored_once(connection):
+    for _ in range(2):
+        insert(connection, exchange_span(more={"sp.tag.env": "prod", "sp.tag.team": "a"}), exchange_span())
+    insert(connection, exchange_span(more={"sp.tag.env": "test"}))
+    assert connection.execute("SELECT tagset FROM exchanges ORDER BY id").fetchall() == [(1,), (0,), (1,), (0,), (2,)]
+    assert connection.execute("SELECT * FROM tags ORDER BY tagset, name").fetchall() == [
+        ("env", "prod", 1),
+        ("team", "a", 1),
+        ("env", "test", 2),
+    ]
 
 
-def test_row_numbers_are_not_used_again(connection):
-    insert(connection, sdk_span(), received=1)
-    write.remove_oldest(connection, until=EVERYTHING)
-    insert(connection, sdk_span(), received=2)
-    assert connection.execute("SELECT id, batch_id FROM spans").fetchall() == [(2, 2)]
-
-
-def test_a_resource_in_use_stays(connection):
-    insert(connection, sdk_span(), service="shared")
-    insert(connection, sdk_span(), service="shared")
-    write.remove_oldest(connection, until=1)
-    assert rows(connection)["resources"] == 1
-    assert connection.execute("SELECT count(*) FROM spans JOIN resources r ON r.id = resource_id").fetchone() == (1,)
-
-
-def test_a_batch_removed_in_part_keeps_its_row(connection):
-    insert(connection, sdk_span(), sdk_span(), sdk_span(), received=7)
-    write.remove_oldest(connection, until=EVERYTHING, chunk=2)
-    assert connection.execute(
-        "SELECT received_unix_ns FROM batches JOIN spans ON batch_id = batches.id"
-    ).fetchall() == [(7,)]
-    assert write.expired_until(connection, 8) == 3
-
-
-def test_freed_pages_are_given_back(tmp_path):
-    connection = open_writer(str(tmp_path / "db"))
-    for _ in range(20):
-        insert(connection, *(exchange_span(response_body="".join(map(str, range(3000)))) for _ in range(20)))
-    while write.remove_oldest(connection, until=EVERYTHING):
-        pass
-    (before,) = connection.execute("PRAGMA page_count").fetchone()
-    write.give_back(connection, 10_000)
-    (after,) = connection.execute("PRAGMA page_count").fetchone()
-    connection.close()
-    assert after < before / 3
-
-
-def test_excess(connection):
-    assert write.excess_spans(connection, EVERYTHING) == 0
-    insert(connection, *(sdk_span() for _ in range(50)))
-    assert 1 <= write.excess_spans(connection, write.used_bytes(connection) - 1) <= 5
-    assert write.excess_spans(connection, 0) == 51
+def test_a_group_with_a_partial_exchange_and_its_end_counts_once(connection):
+    write.insert_batches(
+        connection,
+        [
+            pack_batch(batch_of(partial_span(span=b"1" * 8, trace=b"t" * 16, response_body="one"))),
+            pack_batch(batch_of(exchange_span(span=b"1" * 8, trace=b"t" * 16, response_body="two"))),
+        ],
+    )
+    assert rows(connection)["exchanges"] == 1
+    assert connection.execute("SELECT exchanges FROM sessions").fetchall() == [(1,)]
+    assert connection.execute("SELECT spans, exchanges FROM traces").fetchall() == [(1, 1)]
+    (last,) = connection.execute("SELECT id FROM exchanges").fetchone()
+    assert connection.execute("SELECT rowid FROM search_1 WHERE search_1 MATCH 'two'").fetchall() == [(last,)]
+    assert connection.execute("SELECT rowid FROM search_1 WHERE search_1 MATCH 'one'").fetchall() == []
