@@ -496,8 +496,7 @@ class Connection:
     def _switch_to_http2(self, tap: Http1Tap) -> None:
         self._worker.counters["connections_http2"] += 1
         http2 = self.tap = Http2Tap(self._listener.context, self._endpoints)
-        if tap.server_said:
-            http2.server_has_said(bytes(tap.server_said))
+        http2.begin(bytes(tap.server_said), tap.preface_passed)
         self.downstream.data_received(tap.take_held())
 
     def _held_long_enough(self) -> None:

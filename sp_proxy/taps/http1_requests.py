@@ -29,7 +29,7 @@ from sp_proxy.taps.open_exchange import OpenExchange
 
 HTTP2_PREFACE_LINE = b"PRI * HTTP/2.0\r\n"
 _CR = 13
-_NOT_OURS = frozenset(("tls", "not_http", "late_http2_preface", "server_first"))
+_NOT_OURS = frozenset(("tls", "not_http", "server_first"))
 """Faults that say the connection does not speak HTTP/1: strict reading has nothing to say about it."""
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"))
 _HELD = _METHODS | {b"PRI"}
@@ -207,10 +207,9 @@ class RequestSide(Http1State):
                     self._head_passed = len(head)
                 return True
         elif head.startswith(HTTP2_PREFACE_LINE) and self._fresh and not self._spoke_http:
-            if not done:
-                self.signal = Signal.HTTP2
-                return True
-            fault = "late_http2_preface"
+            self.signal = Signal.HTTP2
+            self.preface_passed = self._head_passed
+            return True
         else:
             fault = "malformed_head" if framing.REQUEST_LINE(head) else self._first_line_fault(head)
         self._refuse_head(fault)

@@ -22,7 +22,7 @@ from sp_proxy.taps.http1_state import (
 )
 from sp_proxy.taps.open_exchange import OpenExchange
 
-_MAX_SERVER_SAID = 4096
+_MAX_SERVER_SAID = 65536
 """SETTINGS and WINDOW_UPDATE of a server that does not wait are below 100 bytes."""
 
 
@@ -278,6 +278,6 @@ def _may_be_http2_settings(before: bytearray, data: bytes) -> bool:
     beginning = said[2:9]
     return (
         len(before) + len(data) <= _MAX_SERVER_SAID
-        and said[:2] == bytes(min(2, len(said)))
+        and not said[0]
         and (beginning[1:] == b"\x04\x00\x00\x00\x00\x00"[: max(0, len(beginning) - 1)])
     )

@@ -64,6 +64,7 @@ class Http1State:
         "_server_state",
         "_spoke_http",
         "answer",
+        "preface_passed",
         "server_said",
         "signal",
     )
@@ -75,6 +76,8 @@ class Http1State:
         self.answer = b""
         self.server_said = bytearray()
         """What a server said before the client did, as long as that may be HTTP/2; it has been forwarded."""
+        self.preface_passed = 0
+        """So many bytes of an HTTP/2 preface have been forwarded when the signal is HTTP2."""
         self._fresh = True  # nothing has come from the client
         self._draining = False
         self._spoke_http = False  # a whole request head has

@@ -67,6 +67,7 @@ class _Direction:
     """One direction of the connection."""
 
     __slots__ = (
+        "ahead",
         "block_flags",
         "block_id",
         "block_priority",
@@ -92,6 +93,7 @@ class _Direction:
         self.decoder = Decoder()
         self.decoded = 0  # bytes of header lists in this read
         self.buffer = bytearray()  # an incomplete frame which must be seen whole
+        self.ahead = 0  # so many of the bytes that are held were forwarded before they came here
         self.needed = 0  # bytes of it, before looking again is of use
         self.largest_frame = PEER_FRAME_SIZE  # that its receiver has allowed so far
         # the payload that is passing by
@@ -114,6 +116,14 @@ class _Direction:
         data = bytes(self.held + self.buffer)
         self.held.clear()
         self.buffer.clear()
+        return self.yet(data)
+
+    def yet(self, data: bytes) -> bytes:
+        """What of the bytes to forward has not been."""
+        ahead = self.ahead
+        if ahead:
+            self.ahead = max(0, ahead - len(data))
+            return data[ahead:]
         return data
 
 
@@ -121,7 +131,6 @@ class Http2Tap:
     """One per connection that begins with the preface. See ``context.Tap`` for the calls."""
 
     __slots__ = (
-        "_ahead",
         "_anew",
         "_blind",
         "_client",
@@ -149,7 +158,6 @@ class Http2Tap:
         self._preface = True  # not complete yet
         self._anew = False  # the client's blocks are encoded anew
         self._blind = False  # the server's bytes pass unread
-        self._ahead = 0  # so many of the server's bytes that are held have been forwarded already
         self._client = _Direction(spoke=True)
         self._server = _Direction(spoke=False)
         self._streams: dict[int, _Stream] = {}
@@ -174,8 +182,9 @@ class Http2Tap:
 
     def client(self, data: bytes) -> bytes:
         """See ``Tap``."""
+        side = self._client
         if self._preface:
-            buffer = self._client.buffer
+            buffer = side.buffer
             buffer += data
             if len(buffer) < len(PREFACE):
                 return b""
@@ -183,28 +192,25 @@ class Http2Tap:
             buffer.clear()
             self._preface = False
             if not data.startswith(PREFACE):
-                self._give_up("h2_preface", self._client)
-                return data
-            return PREFACE + self._frames(self._client, data[len(PREFACE) :])
-        return self._frames(self._client, data)
+                self._give_up("h2_preface", side)
+                return side.yet(data)
+            return side.yet(PREFACE + self._frames(side, data[len(PREFACE) :]))
+        return self._frames(side, data)
 
     def server(self, data: bytes) -> bytes:
         """See ``Tap``."""
         if self._blind:
             return data
-        return self._without_ahead(self._frames(self._server, data))
+        return self._server.yet(self._frames(self._server, data))
 
-    def server_has_said(self, data: bytes) -> None:
-        """What the server said before the client did. It has been forwarded, which cannot be taken back."""
-        self._frames(self._server, data)
-        self._ahead = len(self._server.buffer) + len(self._server.held)
-
-    def _without_ahead(self, data: bytes) -> bytes:
-        ahead = self._ahead
-        if ahead:
-            self._ahead = max(0, ahead - len(data))
-            return data[ahead:]
-        return data
+    def begin(self, server_said: bytes, preface_passed: int) -> None:
+        """Before this tap there was another. What the server has said, and so many bytes of the client's preface, have been
+        forwarded, which cannot be taken back.
+        """
+        self._client.buffer += PREFACE[:preface_passed]
+        self._client.ahead = preface_passed
+        self._frames(self._server, server_said)
+        self._server.ahead = len(self._server.buffer) + len(self._server.held)
 
     def bulk(self, *, client: bool) -> int:  # noqa: ARG002
         """See ``Tap``. Every frame is looked at."""
@@ -223,7 +229,7 @@ class Http2Tap:
 
     def take_kept(self) -> bytes:
         """See ``Tap``."""
-        return self._without_ahead(self._server.take())
+        return self._server.take()
 
     def client_eof(self) -> bytes:
         """See ``Tap``."""
@@ -232,7 +238,7 @@ class Http2Tap:
     def server_eof(self) -> bytes:
         """See ``Tap``."""
         self.close("upstream_aborted")
-        return self._without_ahead(self._server.take())
+        return self._server.take()
 
     def drain(self, *, patient: bool) -> bytes:
         """See ``Tap``. A GOAWAY of ours goes between two frames of the server's: no new streams, the open ones finish.
@@ -329,7 +335,9 @@ class Http2Tap:
                 at = end
         except (_UnexpectedError, HpackError) as error:
             self._give_up(str(error), side)
-            return b"".join((*out, side.take(), data[done:]))
+            held = bytes(side.held)
+            side.held.clear()
+            return b"".join((*out, held, data[done:]))
         out.append(data[done:at])
         if at < size:
             buffer += data[at:]

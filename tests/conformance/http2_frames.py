@@ -144,7 +144,8 @@ def _reset(name: str, *, by_client: bool, answered: bool) -> None:
         begun = until_kind(DATA, len(heads))
         if by_client:
             client = [send(HELLO, *asked), begun, send(*resets, final), until_ended(), close]
-            server = [send(settings(), *heads), until_ended(1 + len(resets)), send(answers.answer(last)), rest, close]
+            end = [until_ended(1 + len(resets)), send(answers.answer(last)), rest, close]
+            server = [send(settings()), until_kind(DATA, len(asked)), send(*heads), *end]
         else:
             client = [send(HELLO, *asked), until_ended(len(resets)), send(final), until_ended(1 + len(resets)), close]
             heard = until_kind(DATA, len(asked))

@@ -55,7 +55,6 @@ class Played:
 
     client: Peer
     server: Peer
-    client_port: int
 
 
 def play(script: Script, connect: Callable[[], socket.socket], listener: socket.socket) -> Played:
@@ -78,14 +77,13 @@ def play(script: Script, connect: Callable[[], socket.socket], listener: socket.
     with connect() as sock:
         sock.settimeout(TIMEOUT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        port = int(sock.getsockname()[1])
         client = Peer(sock, is_server=False)
         _act(client, script.client)
         thread.join()
     if errors:
         raise errors[0]
     accepted[0].sock.close()
-    return Played(client, accepted[0], port)
+    return Played(client, accepted[0])
 
 
 def _act(peer: Peer, steps: Sequence[Step]) -> None:

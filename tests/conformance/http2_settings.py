@@ -16,6 +16,7 @@ from tests.conformance.http2_wire import (
     close,
     frame,
     half_close,
+    pause,
     request_fields,
     rest,
     send,
@@ -49,6 +50,21 @@ def serves(count: int = 1, hello: bytes = settings() + SETTINGS_ACK, content: by
 def preface_byte_by_byte(path: str) -> Script:
     hello = HELLO + SETTINGS_ACK + Sender().request(1, path, ("x-a", "b"))
     return Script([slowly(hello), until_ended(), close], serves(), ok(path))
+
+
+def _preface_in_two(at: int) -> Make:
+    """Longer apart than anybody holds a first word (``relay.detect_timeout``)."""
+
+    def make(path: str) -> Script:
+        hello = HELLO + Sender().request(1, path)
+        return Script([send(hello[:at]), pause(0.3), send(hello[at:]), until_ended(), close], serves(), ok(path))
+
+    make.__name__ = f"preface_in_two_at_{at}"
+    return make
+
+
+for place in (1, 5, 16, 17, 20):
+    check(_preface_in_two(place))
 
 
 def _preface_cut(at: int) -> Make:

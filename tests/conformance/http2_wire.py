@@ -170,6 +170,10 @@ def slowly(data: bytes, size: int = 1, seconds: float = 0.0005) -> Step:
     return step
 
 
+def pause(seconds: float) -> Step:
+    return lambda _: time.sleep(seconds)
+
+
 def until(condition: Callable[[list[Frame]], bool]) -> Step:
     """Until the frames so far are as wanted."""
     return lambda peer: peer.take(lambda: condition(peer.frames))

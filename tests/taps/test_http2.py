@@ -486,9 +486,28 @@ def test_what_the_server_said_before_the_client_is_not_said_twice(cut: int) -> N
     first = frame(4, 0, 0, b"\0\3\0\0\0\x64") + frame(8, 0, 0, b"\0\1\0\0") + frame(4, 1, 0, b"")
     both = Watched()
     tap = Http2Tap(both.tap._context, Endpoints("", 0, "", 0))
-    tap.server_has_said(first[:cut])
+    tap.begin(first[:cut], 0)
     tap.client(PREFACE)
     assert tap.server(first[cut:]) == first[cut:]
+
+
+@pytest.mark.parametrize("passed", range(len(PREFACE)))
+def test_a_preface_of_which_a_part_has_gone(passed: int) -> None:
+    both = Watched()
+    for size in (1, 100):
+        tap = Http2Tap(both.tap._context, Endpoints("", 0, "", 0))
+        tap.begin(b"", passed)
+        rest = PREFACE[passed:] + frame(6, 0, 0, bytes(8))
+        assert b"".join(tap.client(rest[at : at + size]) for at in range(0, len(rest), size)) == rest
+        assert tap.signal is Signal.NONE
+        tap = Http2Tap(both.tap._context, Endpoints("", 0, "", 0))
+        tap.begin(b"", passed)
+        wrong = PREFACE[passed:-1] + b"!more"
+        assert b"".join(tap.client(wrong[at : at + size]) for at in range(0, len(wrong), size)).startswith(wrong[:-4])
+        assert tap.signal is Signal.RAW
+        tap = Http2Tap(both.tap._context, Endpoints("", 0, "", 0))
+        tap.begin(b"", passed)
+        assert tap.client(PREFACE[passed:-1]) + tap.client_eof() == PREFACE[passed:-1]
 
 
 def test_a_server_that_cannot_be_read_once_encoded_anew_is_not_cut_off() -> None:
