@@ -38,6 +38,7 @@ COMMANDS = {
     "ca": Subcommand("sp_proxy.cli.ca", "The certificate authority for intercepted TLS."),
     "demo": Subcommand("sp_proxy.cli.demo", "See it work: a small application, captured live."),
     "status": Subcommand("sp_proxy.cli.status", "Ask the daemon where every captured record went."),
+    "ready": Subcommand("sp_proxy.cli.ready", "Ask whether the daemon is ready, or wait until it is."),
     "spool": Subcommand("sp_proxy.cli.spool", "Look at the sending queue on disk, check, send or export it."),
     "inject": Subcommand("sp_proxy.cli.inject", "Add the sidecar to Kubernetes manifests, or take it away."),
     "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),

@@ -1,8 +1,8 @@
 """The sidecar as plain data: the containers and volumes that come into a pod. The one source for ``sp-proxy inject`` and for
 ``deploy/kubernetes``.
 
-No privilege in the daemon: the init container writes the redirect rules with two capabilities, and is gone. Nothing here
-keeps the application from starting: rules that do not work are taken away again (``--go-on``), and there is no startup probe.
+No privilege in the daemon: the init container writes the redirect rules with two capabilities, and is gone. Rules that do not
+work are taken away again, and the application starts without them (``--go-on``).
 """
 
 from typing import Any
@@ -25,6 +25,10 @@ _LIMITS = {"memory": "512Mi"}
 _SPOOL = {"SP_PROXY_SPOOL__MAX_SIZE": "256MiB"}
 """Of each exporter. A pod whose volume outgrows its ``sizeLimit`` is evicted, so the spool must stay well below."""
 _STATE_LIMIT = "1Gi"
+_HOLD = "sp-proxy ready --timeout 10s || true"
+"""The kubelet begins nothing behind a native sidecar before this hook has ended: a connection that the application opens
+earlier goes on without the sidecar for as long as it lives. Ten seconds at most; a startup probe would hold it for ever.
+"""
 
 
 def init_container(sidecar: Sidecar) -> dict[str, Any]:
@@ -107,6 +111,7 @@ def proxy_container(sidecar: Sidecar, deadline: Deadline) -> dict[str, Any]:
     }
     if sidecar.native:
         container["restartPolicy"] = "Always"
+        container["lifecycle"] = {"postStart": {"exec": {"command": ["sh", "-c", _HOLD]}}}
     elif deadline.pre_stop:
         container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", str(deadline.pre_stop)]}}}
     return container

@@ -114,6 +114,7 @@ class Pod:
             started = self._start(container)
             if container.get("restartPolicy") == "Always":
                 started.wait_running()
+                self._post_start(container, started)
                 if "startupProbe" in container:
                     eventually(
                         partial(self._probe, container, "startupProbe"), bool, f"{container['name']} has started"
@@ -121,7 +122,20 @@ class Pod:
             elif code := started.wait(_INIT_SECONDS):
                 raise PodError(f"init container {container['name']}: exit code {code}\n{started.log}")
         for container in self._spec["containers"]:
-            self._start(container).wait_running()
+            started = self._start(container)
+            started.wait_running()
+            self._post_start(container, started)
+
+    def _post_start(self, container: Plain, started: Container) -> None:
+        """What comes behind the container waits for this hook; the container is killed when it fails."""
+        if hook := container.get("lifecycle", {}).get("postStart", {}).get("exec"):
+            done = started.run(*hook["command"], timeout=_INIT_SECONDS)
+            self._note(container, "postStart")
+            if done.returncode:
+                started.kill("KILL")
+                raise PodError(
+                    f"{container['name']}: postStart hook: exit code {done.returncode}\n{done.stderr}{started.log}"
+                )
 
     def wait_ready(self) -> None:
         """Every container's readiness probe succeeds, from the node's side."""

@@ -77,7 +77,8 @@ def test_a_native_sidecar_is_restarted_and_a_classic_one_stays_a_while():
     native = proxy_container(Sidecar(), DEADLINE)
     classic = proxy_container(Sidecar(native=False), divide(30, pre_stop=True))
     assert native["restartPolicy"] == "Always"
-    assert "lifecycle" not in native, "its hook would run when the pod begins to end, not when its turn comes"
+    assert native["lifecycle"]["postStart"]["exec"]["command"][-1].startswith("sp-proxy ready --timeout ")
+    assert "preStop" not in native["lifecycle"], "it would run when the pod begins to end, not when its turn comes"
     assert "restartPolicy" not in classic
     assert classic["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "5"]
     assert "lifecycle" not in proxy_container(Sidecar(native=False), divide(2, pre_stop=True))
