@@ -17,9 +17,9 @@ import msgspec
 
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
 from sp_proxy.settings.load import load
-from sp_proxy.supervisor.run import worker_config
+from sp_proxy.supervisor.blueprint import worker_config
+from sp_proxy.supervisor.generation import RELAY_COMMAND
 from sp_proxy.supervisor.sockets import BoundListener, bind_listeners
-from sp_proxy.supervisor.workers import RELAY_COMMAND
 
 _PIECE = 1 << 20
 

@@ -1,6 +1,6 @@
 """The admin server's endpoints, over a view of the daemon: nothing here knows how the daemon works."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ class DaemonView:
     """Settings in force, secrets masked, and where each came from; plain data for JSON."""
     drain: Callable[[str], None]
     """Begin to drain; takes the cause."""
+    reload: Callable[[str], Awaitable[dict[str, Any]]]
+    """Read the settings again; takes the cause, gives what came of it as plain data, ``refused`` as its ``result`` included."""
 
 
 def build_app(view: DaemonView) -> Starlette:
@@ -53,6 +55,10 @@ def build_app(view: DaemonView) -> Starlette:
     async def config(_request: Request) -> Response:
         return JSONResponse(view.settings())
 
+    async def reload(_request: Request) -> Response:
+        outcome = await view.reload("POST /reload")
+        return JSONResponse(outcome, status_code=422 if outcome["result"] == "refused" else 200)
+
     async def begin_drain() -> None:
         view.drain("POST /drain")
 
@@ -67,6 +73,7 @@ def build_app(view: DaemonView) -> Starlette:
             Route("/metrics", metrics),
             Route("/status", status),
             Route("/config", config),
+            Route("/reload", reload, methods=["POST"]),
             Route("/drain", drain, methods=["POST"]),
         ],
         middleware=[Middleware(LocalOnly)],

@@ -49,6 +49,19 @@ class EngineStats:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadStats:
+    """Of the settings."""
+
+    results: dict[str, int]
+    """How often, by ``applied``, ``unchanged`` and ``refused``."""
+    last_refused: bool
+    last_success_unix: float
+    """When what is in force came into force."""
+    problems: tuple[str, ...] = ()
+    """Why the last one was refused."""
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorStats:
     """A snapshot of the supervisor's own numbers."""
 
@@ -62,6 +75,9 @@ class SupervisorStats:
     failopen_refused_total: int
     draining: bool
     exporter_running: bool
+    workers_retired: int = 0
+    """Processes with earlier settings that serve their last connections."""
+    reload: ReloadStats | None = None
     engine: EngineStats | None = None
     """None when nothing needs a mitmproxy worker."""
 
@@ -117,6 +133,13 @@ def _supervisor(stats: SupervisorStats) -> Iterator[Metric]:
     yield _gauge("relay_workers", "Relay workers that there should be.", stats.workers)
     yield _gauge("relay_workers_ready", "Relay workers that accept connections.", stats.workers_ready)
     yield _counter("relay_worker_restarts", "Relay workers that died and were replaced.", stats.worker_restarts)
+    yield _gauge(
+        "relay_workers_retired",
+        "Relay workers with earlier settings that serve their last connections.",
+        stats.workers_retired,
+    )
+    if stats.reload is not None:
+        yield from _reload(stats.reload)
     yield _gauge("failing_open", "1 while the supervisor relays raw because no worker can.", stats.failing_open)
     yield _gauge("failopen_connections", "Connections relayed by the supervisor itself.", stats.failopen_connections)
     yield _counter(
@@ -131,6 +154,20 @@ def _supervisor(stats: SupervisorStats) -> Iterator[Metric]:
     )
     if stats.engine is not None:
         yield from _engine(stats.engine)
+
+
+def _reload(stats: ReloadStats) -> Iterator[Metric]:
+    yield _by_label("config_reloads", "Reloads of the configuration, by what came of them.", "result", stats.results)
+    yield _gauge(
+        "config_last_reload_successful",
+        "0 after a reload that was refused: older settings stay.",
+        not stats.last_refused,
+    )
+    yield _gauge(
+        "config_last_reload_success_timestamp_seconds",
+        "When the settings in force came into force.",
+        stats.last_success_unix,
+    )
 
 
 def _engine(stats: EngineStats) -> Iterator[Metric]:

@@ -25,6 +25,8 @@ def status_document(supervisor: SupervisorStats, exporter: ExporterStats) -> dic
         "exporter_running": supervisor.exporter_running,
         "workers_ready": supervisor.workers_ready,
         "workers": supervisor.workers,
+        "workers_retired": supervisor.workers_retired,
+        "reload_refused": list(supervisor.reload.problems) if supervisor.reload else [],
         "lost_before_the_exporter": exporter.channel_dropped,
         "held_bytes": exporter.held_bytes,
         "exporters": [_exporter(exporter, each) for each in exporter.destinations],

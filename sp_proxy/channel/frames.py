@@ -41,7 +41,11 @@ class Drained(Struct, frozen=True, array_like=True, tag=3):
     """Every exchange has ended and every record is on its way: nothing follows."""
 
 
-Message = Records | Totals | Ready | Drained
+class Retired(Struct, frozen=True, array_like=True, tag=4):
+    """The worker accepts no more connections: others have taken over. It goes on with those that it has."""
+
+
+Message = Records | Totals | Ready | Drained | Retired
 
 encode = msgpack.Encoder().encode
 decoder = msgpack.Decoder(Message)

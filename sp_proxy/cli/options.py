@@ -4,12 +4,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     from sp_proxy.settings.load import Loaded
+    from sp_proxy.settings.source import Source
 
 WRONG_SETTINGS = 2
 
@@ -48,17 +49,45 @@ def load_or_exit(
     as ``sp_proxy.settings.flags.Flag`` to be called by their own name, and weaker than ``--set``. ``sends=False`` is for
     subcommands that upload nothing, so need no ``public_key``. ``environ`` is the process's own by default.
     """
+    source = source_or_exit(config, assignments, flags, environ=environ)
+    return read_or_exit(source, sends=sends, warning=warning)
+
+
+def source_or_exit(
+    config: Path | None,
+    assignments: Iterable[str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> "Source":
+    """Where the settings of this command line come from, for who wants to read them more than once. Arguments as those of
+    ``load_or_exit``.
+    """
     from sp_proxy.settings.errors import SettingsError
     from sp_proxy.settings.flags import parse_assignments
-    from sp_proxy.settings.load import load
+    from sp_proxy.settings.source import Source
 
     try:
         named = parse_assignments(assignments or ())
-        loaded = load(config, os.environ if environ is None else environ, {**(flags or {}), **named}, sends=sends)
     except SettingsError as error:
-        for problem in error.problems:
-            say(problem)
-        raise typer.Exit(WRONG_SETTINGS) from None
+        _exit_with(error.problems)
+    return Source(config, os.environ if environ is None else environ, {**(flags or {}), **named})
+
+
+def read_or_exit(source: "Source", *, sends: bool = True, warning: Callable[[str], None] = warn) -> "Loaded":
+    """The settings, or their problems and the end, as ``load_or_exit`` has it."""
+    from sp_proxy.settings.errors import SettingsError
+
+    try:
+        loaded = source.load(sends=sends)
+    except SettingsError as error:
+        _exit_with(error.problems)
     for line in loaded.warnings:
         warning(line)
     return loaded
+
+
+def _exit_with(problems: Iterable[str]) -> NoReturn:
+    for problem in problems:
+        say(problem)
+    raise typer.Exit(WRONG_SETTINGS) from None

@@ -7,7 +7,7 @@ in a directory that it may not read.
 import os
 import sys
 
-from sp_proxy.cli.options import ConfigOption, SetOption, load_or_exit, say
+from sp_proxy.cli.options import ConfigOption, SetOption, read_or_exit, say, source_or_exit
 
 CANNOT_START = 1
 INTERRUPTED = 130
@@ -15,14 +15,15 @@ WRONG_SETTINGS = 2
 
 
 def run(config: ConfigOption = None, assignments: SetOption = None) -> int:
-    """Run the daemon in the foreground, until SIGTERM or SIGINT.
+    """Run the daemon in the foreground, until SIGTERM or SIGINT. SIGHUP: read the settings again.
 
     Exit codes: 0 after a drain, 1 when it cannot start (an address in use), 2 for wrong settings, 128 and the signal's
     number when a second signal cut the drain short.
     """
     open_standard_streams()
     # The supervisor says the warnings, in the log.
-    loaded = load_or_exit(config, assignments, warning=lambda _line: None)
+    source = source_or_exit(config, assignments)
+    loaded = read_or_exit(source, warning=lambda _line: None)
     import structlog
 
     from sp_proxy import logs
@@ -32,7 +33,7 @@ def run(config: ConfigOption = None, assignments: SetOption = None) -> int:
 
     logs.configure(loaded.settings.log.level, loaded.settings.log.format)
     try:
-        return run_supervisor(loaded, os.environ)
+        return run_supervisor(loaded, source, os.environ)
     except SettingsError as error:
         for problem in error.problems:
             say(problem)

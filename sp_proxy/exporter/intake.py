@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from sp_proxy.channel.frames import Drained, FrameError, FrameReader, Ready, Records, Totals
+from sp_proxy.channel.frames import Drained, FrameError, FrameReader, Ready, Records, Retired, Totals
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.exporter.stats import WorkerStats
 
@@ -31,6 +31,8 @@ class WorkerChannel:
         self.worker_id = worker_id
         self.ready = trio.Event()
         """The worker accepts connections."""
+        self.retired = trio.Event()
+        """The worker accepts no more."""
         self.drained = trio.Event()
         """The worker has said that nothing follows; all of it has been taken."""
         self.ended = trio.Event()
@@ -122,6 +124,8 @@ async def receive(
                             totals = message
                         case Ready():
                             channel.ready.set()
+                        case Retired():
+                            channel.retired.set()
                         case Drained():
                             channel.drained.set()
             if reader.pending:

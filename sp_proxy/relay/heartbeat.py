@@ -43,11 +43,17 @@ class Heartbeat:
             send(self._port)
             self._timer = self._loop.call_later(self._interval, self.start)
 
-    def withdraw(self) -> bool:
-        """Have the kernel redirect no more, at once. Whether there was anything to withdraw."""
+    def stop(self) -> bool:
+        """Send no more: others do. Whether there was anything to stop."""
         if self._timer is None:
             return False
         self._timer.cancel()
         self._timer = None
+        return True
+
+    def withdraw(self) -> bool:
+        """Have the kernel redirect no more, at once. Whether there was anything to withdraw."""
+        if not self.stop():
+            return False
         send(self._port + 1)
         return True

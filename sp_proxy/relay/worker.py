@@ -1,6 +1,7 @@
 """A relay worker: one process, one uvloop, the listening sockets it inherited, and one channel to the exporter.
 
-Life: accept → say ``Ready``. SIGTERM: accept no more, tell clients so, close what stays idle, let the rest finish within the grace period, abort what
+Life: accept → say ``Ready``. SIGUSR1: retire, for another generation of workers accepts on the same sockets: accept no more, tell
+clients so where that disturbs nothing, end with the last connection, whenever that is. SIGTERM: accept no more, tell clients so, close what stays idle, let the rest finish within the grace period, abort what
 is then left, say ``Drained``, exit 0. A second SIGTERM, or SIGINT twice: at once. The supervisor's end of the channel closing
 means that it is gone: the same as SIGTERM, so that its successor can bind the ports.
 """
@@ -23,7 +24,7 @@ from typing import Any
 
 import uvloop
 
-from sp_proxy.channel.frames import Drained, Ready, Totals
+from sp_proxy.channel.frames import Drained, Ready, Retired, Totals
 from sp_proxy.channel.sender import Sender
 from sp_proxy.core.admission import Admission
 from sp_proxy.core.inject import Injector
@@ -54,6 +55,7 @@ GC_THRESHOLD = (5000, 20, 20)
 closed connections, and saves 1.5 % of the time under connection churn.
 """
 _DRAIN_LOOK_INTERVAL = 0.05
+_RETIRED_LOOK_INTERVAL = 0.5
 
 
 class Worker:
@@ -76,6 +78,8 @@ class Worker:
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
+        self._told = asyncio.Event()
+        """To stop or to retire."""
         policy = Policy(config.policy, compile_pattern)
         injector = Injector(config.headers)
         self._admission = Admission.make(config.admission)
@@ -116,11 +120,12 @@ class Worker:
             task.add_done_callback(self._tasks.discard)
 
     async def run(self) -> None:
-        """Serve until asked to stop, then drain."""
+        """Serve until asked to stop or to retire, then drain."""
         loop = self.loop
         loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
-        self.sender.on_closed_by_receiver(self._stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._told.set)
+        self.sender.on_closed_by_receiver(self._stop_soon)
         for listener in self._listeners:
             self._servers.append(
                 await loop.create_server(partial(self._accept, listener), sock=listener.listening, backlog=BACKLOG)
@@ -135,11 +140,15 @@ class Worker:
                 loop.create_task(record_long(self.config.partial_after, lambda: self.connections, self.counters))
             )
         self._heartbeat.start()
-        await self._stop.wait()
-        if self._heartbeat.withdraw():
+        await self._told.wait()
+        if not self._stop.is_set():
+            self._heartbeat.stop()  # not withdrawn: connections go to those who have taken over
+        elif self._heartbeat.withdraw():
             await asyncio.sleep(WITHDRAWAL_LINGER)
         for server in self._servers:
             server.close()
+        self.sender.message(Retired())
+        await self._wait_for_connections()
         await self._drain()
         for task in background:
             task.cancel()
@@ -158,7 +167,22 @@ class Worker:
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():
             self._stop_now.set()
+        self._stop_soon()
+
+    def _stop_soon(self) -> None:
         self._stop.set()
+        self._told.set()
+
+    async def _wait_for_connections(self) -> None:
+        """Until all have ended by themselves, or a stop is asked for. None that is idle is closed: its client may be about to
+        use it.
+        """
+        while self.connections and not self._stop.is_set():
+            # Again and again: of some it is not known yet what they speak.
+            for connection in list(self.connections):
+                connection.drain(patient=True)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), _RETIRED_LOOK_INTERVAL)
 
     async def _drain(self) -> None:
         loop = self.loop

@@ -297,6 +297,24 @@ class Shutdown(Section):
     flush_timeout: Duration = Field(5.0, description="Time for the exporter to deliver what waits, after that.")
 
 
+class Reload(Section):
+    """Other settings without a restart: on SIGHUP, `POST /reload`, or when the configuration file has changed."""
+
+    watch: bool = Field(True, description="Look at the configuration file, and reload when its content has changed.")
+    interval: Duration = Field(1.0, ge=0.1, description="Time between two looks.")
+    settle_time: Duration = Field(
+        1.0, description="A changed file is read when it has not changed any more for this long."
+    )
+    retire_timeout: Duration = Field(
+        0.0,
+        description="Workers with earlier settings serve the connections that they have; after this long these have "
+        "`shutdown.grace_period` left. 0: as long as they last.",
+    )
+    max_retired: Integer = Field(
+        8, ge=1, le=256, description="Such workers at most: beyond it a reload is refused, until connections end."
+    )
+
+
 class Log(Section):
     """Logs go to standard error."""
 
@@ -366,5 +384,6 @@ class SettingsModel(Section):
     admin: Admin = Field(Admin(), description="Admin server.")
     backend: Backend = Field(Backend(), description="Embedded backend.")
     shutdown: Shutdown = Field(Shutdown(), description="Shutdown.")
+    reload: Reload = Field(Reload(), description="Reloading.")
     log: Log = Field(Log(), description="Logs.")
     netfilter: Netfilter = Field(Netfilter(), description="Redirect rules.")

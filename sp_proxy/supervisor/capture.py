@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from sp_proxy.core.exchange import Exchange
+from sp_proxy.exporter.edition import Edition
 from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
 from sp_proxy.exporter.pipeline import Exporter
 
@@ -34,10 +35,10 @@ class Capture:
             task_status.started()
             await trio.sleep_forever()
 
-    def attach(self, sock: socket.socket, worker_id: int) -> WorkerChannel:
+    def attach(self, sock: socket.socket, worker_id: int, edition: Edition | None = None) -> WorkerChannel:
         """Read a worker's channel, which is owned and closed by us from now on."""
         if self.running:
-            return self.exporter.attach(sock, worker_id)
+            return self.exporter.attach(sock, worker_id, edition)
         assert self._nursery is not None
         channel = WorkerChannel(worker_id)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))

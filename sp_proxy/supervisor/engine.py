@@ -24,8 +24,8 @@ import trio
 from sp_proxy.core.restarts import RestartPolicy, Restarts
 from sp_proxy.mitm.config import CA_KEY_FILE, MitmConfig, TlsConfig, encode_config
 from sp_proxy.relay.handoff import STATE_BYTES, EngineState, HandOverEndedError, receive
+from sp_proxy.supervisor.generation import GRACE_MARGIN, Attach, describe_end
 from sp_proxy.supervisor.guard_table import GuardTable
-from sp_proxy.supervisor.workers import GRACE_MARGIN, Attach, describe_end
 
 MITM_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.mitm")
 FIRST_WORKER_ID = 64
@@ -52,6 +52,8 @@ class EnginePlan:
 
     config: MitmConfig
     """A template: number and descriptors are filled in for each process."""
+    needed: bool = True
+    """Whether relay workers hand anything over; an earlier generation of them may do so in any case."""
     eager: bool = False
     max_memory: int = 512 << 20
     """Bytes."""
@@ -59,6 +61,18 @@ class EnginePlan:
     """Seconds; 0: no limit."""
     command: Sequence[str] = MITM_COMMAND
     policy: RestartPolicy = field(default_factory=RestartPolicy)
+
+
+class EngineError(Exception):
+    """No worker came up with another plan; the one before goes on. The message is one line for a person."""
+
+
+class _Request:
+    """To replace the worker that runs."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.failed = False
 
 
 class _Life:
@@ -102,6 +116,8 @@ class Engine:
         self._shared.takes = True
         self._draining = trio.Event()
         self._down = trio.Event()
+        self._replanned = trio.Event()
+        self._request: _Request | None = None
         self._restarts = Restarts(1, plan.policy, trio.current_time())
         self._lives: list[_Life] = []
         self._retired: list[_Life] = []
@@ -131,14 +147,37 @@ class Engine:
         """Ask every worker to finish; none is started any more."""
         self._draining.set()
 
+    @property
+    def needed(self) -> bool:
+        """Whether anything may be handed over."""
+        return self._plan.needed or self._plan.eager
+
+    async def reload(self, plan: EnginePlan, attach: Attach) -> None:
+        """Serve by another plan. A worker that runs is replaced; the one before ends with its last connection, when the new
+        one is ready. Raises EngineError.
+        """
+        before = self._plan, self._attach
+        self._plan, self._attach = plan, attach
+        request = self._request = _Request()
+        self._replanned.set()
+        self._replanned = trio.Event()
+        if self.state == "ready":
+            while not (request.done.is_set() or self._draining.is_set()):
+                await self._first_of(request.done, self._draining, timeout=LOOK_INTERVAL)
+        if request.failed:
+            self._plan, self._attach = before
+            raise EngineError("the mitmproxy worker did not become ready with these settings")
+
     async def run(self) -> None:
         """Serve until all workers have ended after ``drain``. Cancelled: kills them."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._divert, nursery)
-            if not self._plan.eager:
-                await self._needed()
+            serves = False
             while not self._draining.is_set():
-                await self._keep_one(nursery)
+                if serves or self._plan.eager:
+                    serves = await self._keep_one(nursery)
+                else:
+                    serves = await self._needed()
             self._set_state("down")
             for life in self._lives:
                 nursery.start_soon(self._stop, life)
@@ -148,25 +187,48 @@ class Engine:
 
     # ---- deciding
 
-    async def _keep_one(self, nursery: trio.Nursery) -> None:
-        """Start a worker, and stay until it has died or the daemon drains; replacements included."""
+    async def _keep_one(self, nursery: trio.Nursery) -> bool:
+        """Start a worker, and stay until it has died or the daemon drains; replacements included. False when it is needed no
+        more.
+        """
         self._restarts.started(0, trio.current_time())
+        self._settle()  # it starts by the plan of now
         life = await self._launch(nursery)
         while life is not None and not life.exited.is_set() and not self._draining.is_set():
             self._restarts.ready(0)
             self._set_state("ready")
-            if await self._first_of(life.exited, self._draining, timeout=LOOK_INTERVAL):
+            if self._request is not None:
+                if not self.needed:
+                    log.info("mitm_worker_not_needed", pid=life.process.pid)
+                    self._retire(nursery, life)
+                    self._set_state("waiting")
+                    self._settle()
+                    return False
+                new = await self._replace(nursery, life, "reload", pause=0.0)
+                self._settle(failed=new is None)
+                life = new or life
+                continue
+            if await self._first_of(life.exited, self._draining, self._replanned, timeout=LOOK_INTERVAL):
                 continue
             if (reason := self._worn_out(life)) and (new := await self._replace(nursery, life, reason)) is not None:
                 life = new
+        self._settle()
         if self._draining.is_set():
-            return
+            return False
         self._set_state("down")
         delay = self._restarts.exited(0, trio.current_time(), random.random())  # noqa: S311  # jitter
         self.restart_total += 1
         ended = life.ended if life is not None else "did not become ready"
         log.error("mitm_worker_died", ended=ended, restart_in_seconds=round(delay, 3))
-        await self._first_of(self._draining, timeout=delay)
+        await self._first_of(self._draining, self._replanned, timeout=delay)
+        return True
+
+    def _settle(self, *, failed: bool = False) -> None:
+        """What was asked for is done: nothing is left to be replaced."""
+        if self._request is not None:
+            self._request.failed = failed
+            self._request.done.set()
+            self._request = None
 
     def _worn_out(self, life: _Life) -> str:
         age = trio.current_time() - life.started
@@ -175,18 +237,23 @@ class Engine:
         memory = resident_memory(life.process.pid)
         return "memory" if memory > self._plan.max_memory else ""
 
-    async def _replace(self, nursery: trio.Nursery, old: _Life, reason: str) -> _Life | None:
+    async def _replace(
+        self, nursery: trio.Nursery, old: _Life, reason: str, *, pause: float = REPLACEMENT_PAUSE
+    ) -> _Life | None:
         new = await self._launch(nursery)
         if new is None:
-            await self._first_of(old.exited, self._draining, timeout=REPLACEMENT_PAUSE)
+            await self._first_of(old.exited, self._draining, self._replanned, timeout=pause)
             return None
         log.info("mitm_worker_replaced", reason=reason, old=old.process.pid, new=new.process.pid)
         self.replacement_total += 1
-        old.send(signal.SIGUSR1)
-        self._retired = [life for life in (*self._retired, old) if not life.exited.is_set()]
+        self._retire(nursery, old)
+        return new
+
+    def _retire(self, nursery: trio.Nursery, life: _Life) -> None:
+        life.send(signal.SIGUSR1)
+        self._retired = [each for each in (*self._retired, life) if not each.exited.is_set()]
         while len(self._retired) > MAX_RETIRED:
             nursery.start_soon(self._stop, self._retired.pop(0))
-        return new
 
     def _set_state(self, state: State) -> None:
         self.state = state
@@ -196,18 +263,28 @@ class Engine:
         elif self._down.is_set():
             self._down = trio.Event()
 
-    async def _needed(self) -> None:
-        """Return when there is something to serve, or the daemon drains."""
+    async def _needed(self) -> bool:
+        """Return when there is something to serve, or the daemon drains, or has another plan. Whether there is."""
+        self._settle()
+        found = False
         async with trio.open_nursery() as nursery:
 
             async def wait(sock: socket.socket) -> None:
+                nonlocal found
                 await trio.lowlevel.wait_readable(sock)
+                found = True
+                nursery.cancel_scope.cancel()
+
+            async def wait_for(event: trio.Event) -> None:
+                await event.wait()
                 nursery.cancel_scope.cancel()
 
             for sock in (self._receiving, *self._proxy):
                 nursery.start_soon(wait, sock)
+            nursery.start_soon(wait_for, self._replanned)
             await self._draining.wait()
             nursery.cancel_scope.cancel()
+        return found
 
     @staticmethod
     async def _first_of(*events: trio.Event, timeout: float) -> bool:  # noqa: ASYNC109  # a time to look again

@@ -59,6 +59,10 @@ class FailOpen:
         self.refused_total = 0
         """Connections closed at once: made to a listener itself, without redirection, or come back to us."""
 
+    def relisten(self, listeners: Sequence[BoundListener]) -> None:
+        """The same sockets in the same order, perhaps with other upstreams."""
+        self._listeners = tuple(listeners)
+
     async def run(self) -> None:
         """Relay whenever the workers cannot. Once they drain, accept no more, and return when the last connection has
         ended. Cancelled: aborts the connections.
@@ -68,8 +72,8 @@ class FailOpen:
                 self.active = True
                 log.error("failing_open", reason="no relay worker can serve: traffic passes raw, nothing is captured")
                 async with trio.open_nursery() as accepting:
-                    for listener in self._listeners:
-                        accepting.start_soon(self._accept, listener, connections)
+                    for index in range(len(self._listeners)):
+                        accepting.start_soon(self._accept, index, connections)
                     if self._heartbeat_port:
                         accepting.start_soon(self._beat)
                     await self._wait_until(fail_open=False)
@@ -96,14 +100,12 @@ class FailOpen:
             await workers.wait_change(workers.restarts.next_check() if fail_open else None)
         return False
 
-    async def _accept(self, listener: BoundListener, connections: trio.Nursery) -> None:
+    async def _accept(self, index: int, connections: trio.Nursery) -> None:
         # A second descriptor of the same socket: the first may be closed while this one is being waited on.
-        with trio.socket.from_stdlib_socket(listener.socket.dup()) as sock:
-            await self._accept_on(sock, listener, connections)
+        with trio.socket.from_stdlib_socket(self._listeners[index].socket.dup()) as sock:
+            await self._accept_on(sock, index, connections)
 
-    async def _accept_on(
-        self, sock: trio.socket.SocketType, listener: BoundListener, connections: trio.Nursery
-    ) -> None:
+    async def _accept_on(self, sock: trio.socket.SocketType, index: int, connections: trio.Nursery) -> None:
         while True:
             await self._slots.acquire()
             try:
@@ -111,7 +113,7 @@ class FailOpen:
             except OSError as error:
                 self._slots.release()
                 if error.errno in _OUT_OF_RESOURCES:
-                    log.warning("accept_failed", key=listener.key, reason=str(error))
+                    log.warning("accept_failed", key=self._listeners[index].key, reason=str(error))
                     await trio.sleep(ACCEPT_PAUSE)
                 continue
             except BaseException:
@@ -119,7 +121,7 @@ class FailOpen:
                 raise
             self.connections += 1
             self.connection_total += 1
-            connections.start_soon(self._serve, downstream, listener)
+            connections.start_soon(self._serve, downstream, self._listeners[index])
 
     async def _serve(self, downstream: trio.socket.SocketType, listener: BoundListener) -> None:
         try:

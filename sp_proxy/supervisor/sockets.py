@@ -8,9 +8,9 @@ the original destination of a redirected IPv4 connection cannot be asked for on 
 import errno
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -61,6 +61,12 @@ def bind_listeners(listen: Listen) -> list[BoundListener]:
             sockets = bind_address(key, address)
             bound += [BoundListener(key, direction, sock, upstream) for sock in sockets]
     return bound
+
+
+def relisten(bound: Sequence[BoundListener], listen: Listen) -> list[BoundListener]:
+    """The same sockets, in their order, with the upstreams and directions that ``listen`` names for their keys."""
+    wanted = {key: (direction, upstream) for key, _, direction, upstream in _wanted(listen)}
+    return [replace(each, direction=wanted[each.key][0], upstream=wanted[each.key][1]) for each in bound]
 
 
 def bind_address(key: str, address: Address) -> list[socket.socket]:

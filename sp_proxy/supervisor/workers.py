@@ -1,196 +1,151 @@
-"""Relay workers: fresh processes that inherit the listening sockets, started again when they die.
+"""The relay workers: the generation that accepts, and earlier ones that serve their last connections.
 
-What a worker gets: the listening sockets and one end of its channel by inheritance, its configuration (an encoded
-``WorkerConfig``) in a file in memory, whose descriptor number is its only argument. What it does: sends ``Ready`` when
-it accepts, drains on SIGTERM, exits when the channel ends. A fresh interpreter costs more to start than a fork, but
-forking a process in which trio runs would copy its state and its memory.
+Other settings are another generation, on the same listening sockets: it is started beside the present one, which goes on
+until every new worker is ready, and then retires. So no connection is refused and none is dropped, and settings with which
+workers do not start never come into force.
 """
 
-import os
-import random
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-import msgspec
 import structlog
 import trio
 
-from sp_proxy.core.restarts import RestartPolicy, Restarts
-from sp_proxy.exporter.intake import WorkerChannel
-from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
+from sp_proxy.core.restarts import Restarts
+from sp_proxy.supervisor.generation import Attach, Generation, WorkerPlan
 from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.sockets import BoundListener
 
-RELAY_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.relay")
-"""``-P``: a file in the working directory must never stand in for one of our modules."""
+START_PATIENCE = 30.0
+"""Seconds after which workers that are not ready are taken for ones that will never be: they need a fraction of one."""
 
-GRACE_MARGIN = 2.0
-"""Seconds beyond the grace period after which a worker that was asked to drain is killed."""
+RETIRE_PATIENCE = 10.0
+"""Seconds to wait until the generation before accepts no more. One that is stuck does so later, or never."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-Attach = Callable[[socket.socket, int], WorkerChannel]
-"""Takes our end of a worker's channel, which it then owns, and the worker's number."""
 
-
-@dataclass(frozen=True, slots=True)
-class WorkerPlan:
-    """What to run."""
-
-    count: int
-    config: WorkerConfig
-    """A template: number, descriptors and listeners are filled in for each process."""
-    command: Sequence[str] = RELAY_COMMAND
-    policy: RestartPolicy = field(default_factory=RestartPolicy)
-    pass_fds: tuple[int, ...] = ()
-    """Descriptors that ``config`` names."""
+class ReplaceError(Exception):
+    """Another generation did not come up; the one before goes on. The message is one line for a person."""
 
 
 class Workers:
-    """The workers, and the record of their lives. One task for each runs in ``run``."""
+    """All generations. ``run`` keeps them."""
 
     def __init__(self, plan: WorkerPlan, listeners: Sequence[BoundListener], table: GuardTable, attach: Attach) -> None:
         """Must be made inside trio: patience runs from here."""
-        self._plan = plan
-        self._listeners = tuple(listeners)
         self._table = table
-        self._attach = attach
-        self._pids: dict[int, int] = {}
-        self._draining = trio.Event()
         self._changed = trio.Event()
-        self.restarts = Restarts(plan.count, plan.policy, trio.current_time())
-        self.restart_total = 0
-        self.ever_ready: set[int] = set()
+        self._draining = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._current = Generation(plan, listeners, table, attach, self._notify)
+        self._others: list[Generation] = []
+        """Earlier ones, and one that is about to take over."""
+        self._restarts_before = 0
 
     @property
     def count(self) -> int:
         """How many workers there should be."""
-        return self._plan.count
+        return self._current.plan.count
 
     @property
     def pids(self) -> dict[int, int]:
-        """The process id of each worker that runs, by its number."""
-        return dict(self._pids)
+        """The process id of each worker of the present generation that runs, by its number."""
+        return self._current.pids
 
-    async def run(self) -> None:
-        """Keep every worker running, until all have ended after ``drain``. Cancelled: kills them."""
-        async with trio.open_nursery() as nursery:
-            for worker_id in range(self._plan.count):
-                nursery.start_soon(self._keep, worker_id)
+    @property
+    def retired(self) -> int:
+        """Processes of other generations."""
+        return sum(len(each.pids) for each in self._others)
 
-    def drain(self) -> None:
-        """Ask every worker to finish; none is started any more."""
-        self._draining.set()
-        self._notify()
+    @property
+    def restarts(self) -> Restarts:
+        """The record of the present generation."""
+        return self._current.restarts
 
-    async def wait_change(self, deadline: float | None = None) -> None:
-        """Return when a worker became ready, or has ended, or all were told to drain; or at the deadline."""
-        with trio.CancelScope(deadline=float("inf") if deadline is None else deadline):
-            await self._changed.wait()
+    @property
+    def restart_total(self) -> int:
+        """Workers that died and were started again."""
+        return self._restarts_before + sum(each.restart_total for each in (self._current, *self._others))
+
+    @property
+    def ever_ready(self) -> set[int]:
+        """Workers of the present generation that have been ready."""
+        return self._current.ever_ready
 
     @property
     def draining(self) -> bool:
         """Whether ``drain`` was called."""
         return self._draining.is_set()
 
+    async def run(self) -> None:
+        """Keep every worker running, until all have ended after ``drain``. Cancelled: kills them."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._run, self._current)
+            await self._draining.wait()
+
+    def drain(self) -> None:
+        """Ask every worker to finish; none is started any more."""
+        self._draining.set()
+        for each in (self._current, *self._others):
+            each.drain()
+        self._notify()
+
+    async def replace(
+        self,
+        plan: WorkerPlan,
+        listeners: Sequence[BoundListener],
+        attach: Attach,
+        *,
+        retire_timeout: float = 0.0,
+    ) -> None:
+        """Start a generation, and have the present one retire when it is ready: within ``retire_timeout`` seconds it ends by
+        itself, then it has its grace period left; 0 means never. Raises ReplaceError.
+        """
+        if self._nursery is None or self.draining:
+            raise ReplaceError("the daemon is ending")
+        new = Generation(plan, listeners, self._table, attach, self._notify)
+        self._others.append(new)
+        self._nursery.start_soon(self._run, new)
+        with trio.move_on_after(START_PATIENCE):
+            while not (new.complete or new.restart_total or self.draining):
+                await self.wait_change()
+        if self.draining:
+            raise ReplaceError("the daemon is ending")
+        if new.restart_total or not new.complete:
+            new.retire()
+            reason = "ended before it was ready" if new.restart_total else f"was not ready within {START_PATIENCE:g} s"
+            raise ReplaceError(f"a worker with these settings {reason}")
+        old, self._current = self._current, new
+        self._others.remove(new)
+        self._others.append(old)
+        log.info("workers_replaced", workers=plan.count, retired=self.retired)
+        old.retire()
+        with trio.move_on_after(RETIRE_PATIENCE):
+            await old.accepts_no_more()
+        self._notify()
+        if retire_timeout:
+            self._nursery.start_soon(self._hurry, old, retire_timeout)
+
+    async def wait_change(self, deadline: float | None = None) -> None:
+        """Return when a worker became ready, or has ended, or all were told to drain; or at the deadline."""
+        with trio.CancelScope(deadline=float("inf") if deadline is None else deadline):
+            await self._changed.wait()
+
     def _notify(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
-    async def _keep(self, worker_id: int) -> None:
-        while not self._draining.is_set():
-            self.restarts.started(worker_id, trio.current_time())
-            ended = await self._live(worker_id)
-            if self._draining.is_set():
-                log.info("worker_stopped", worker=worker_id, ended=ended)
-                self._notify()
-                return
-            # Not for secrets: jitter.
-            delay = self.restarts.exited(worker_id, trio.current_time(), random.random())  # noqa: S311
-            self.restart_total += 1
-            log.error("worker_died", worker=worker_id, ended=ended, restart_in_seconds=round(delay, 3))
-            self._notify()
-            with trio.move_on_after(delay):
-                await self._draining.wait()
+    async def _run(self, generation: Generation) -> None:
+        await generation.run()
+        if generation in self._others:
+            self._others.remove(generation)
+            self._restarts_before += generation.restart_total
 
-    async def _live(self, worker_id: int) -> str:
-        """One process, from its start to its end. Returns how it ended."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Held for the life of the process: should the exporter let go of the channel, the worker drops records, and
-        # counts them, but it does not take it for our death and end with all its connections.
-        with ours, self._table.enlisted() as owner:
-            try:
-                with theirs:
-                    process = await self._start(worker_id, theirs, owner)
-            except OSError as error:
-                return f"could not be started: {os.strerror(error.errno or 0).lower()}"
-            try:
-                self._pids[worker_id] = process.pid
-                log.info("worker_started", worker=worker_id, pid=process.pid)
-                channel = self._attach(ours.dup(), worker_id)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._note_ready, worker_id, channel)
-                    nursery.start_soon(self._stop_when_draining, worker_id, process)
-                    status = await process.wait()
-                    nursery.cancel_scope.cancel()
-                return describe_end(status)
-            finally:
-                self._pids.pop(worker_id, None)
-                if process.returncode is None:
-                    process.kill()
-                    with trio.CancelScope(shield=True):
-                        await process.wait()
-
-    async def _start(self, worker_id: int, channel: socket.socket, owner: int) -> trio.Process:
-        config = msgspec.structs.replace(
-            self._plan.config,
-            worker_id=worker_id,
-            channel_fd=channel.fileno(),
-            loop_guard_fd=self._table.fd,
-            loop_guard_owner=owner,
-            listeners=tuple(_listener_config(listener) for listener in self._listeners),
-        )
-        # A file in memory and not a pipe: a long list of rules would not fit a pipe's buffer, and nobody reads yet.
-        with os.fdopen(os.memfd_create("sp-proxy-worker-config"), "w+b", buffering=0) as file:
-            file.write(encode_config(config))
-            file.seek(0)
-            sockets = [listener.socket.fileno() for listener in self._listeners]
-            return await trio.lowlevel.open_process(
-                [*self._plan.command, str(file.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=[*sockets, channel.fileno(), self._table.fd, file.fileno(), *self._plan.pass_fds],
-                # Ctrl-C in a terminal is ours to translate: the group of the foreground must not hold the workers.
-                start_new_session=True,
-            )
-
-    async def _note_ready(self, worker_id: int, channel: WorkerChannel) -> None:
-        await channel.ready.wait()
-        log.info("worker_ready", worker=worker_id, pid=self._pids[worker_id])
-        self.restarts.ready(worker_id)
-        self.ever_ready.add(worker_id)
-        self._notify()
-
-    async def _stop_when_draining(self, worker_id: int, process: trio.Process) -> None:
-        await self._draining.wait()
-        process.terminate()
-        await trio.sleep(self._plan.config.grace_period + GRACE_MARGIN)
-        log.error("worker_killed", worker=worker_id, pid=process.pid, reason="not drained within the grace period")
-        process.kill()
-
-
-def _listener_config(listener: BoundListener) -> ListenerConfig:
-    fd = listener.socket.fileno()
-    if listener.upstream is None:
-        return ListenerConfig(fd, listener.direction)
-    # An upstream without a host is the application beside us; an empty host would mean a transparent listener.
-    return ListenerConfig(fd, listener.direction, listener.upstream.host or "localhost", listener.upstream.port)
-
-
-def describe_end(status: int) -> str:
-    """How a process ended, for people."""
-    return f"exit code {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+    @staticmethod
+    async def _hurry(generation: Generation, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await generation.ended.wait()
+            return
+        log.warning("retired_workers_stopped", after_seconds=seconds, processes=len(generation.pids))
+        generation.drain()

@@ -10,6 +10,10 @@ from prometheus_client import CollectorRegistry, Gauge
 from sp_proxy.admin.app import DaemonView, build_app
 
 
+async def refused(cause: str) -> dict[str, Any]:
+    return {"result": "refused", "problems": [f"no, {cause}"]}
+
+
 def client(**parts: Any) -> httpx.AsyncClient:
     view: dict[str, Callable[..., Any] | CollectorRegistry] = {
         "not_ready": list,
@@ -18,6 +22,7 @@ def client(**parts: Any) -> httpx.AsyncClient:
         "status": dict,
         "settings": dict,
         "drain": lambda _cause: None,
+        "reload": refused,
     }
     app = build_app(DaemonView(**{**view, **parts}))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://admin")
@@ -67,9 +72,28 @@ async def test_a_drain_is_asked_for_once_with_its_cause():
     assert causes == ["POST /drain"]
 
 
+async def test_a_reload_says_what_came_of_it():
+    async def applied(_cause: str) -> dict[str, Any]:
+        return {"result": "applied", "changed": ["strict: raw → reject"]}
+
+    async with client(reload=applied) as admin:
+        answer = await admin.post("/reload")
+    assert (answer.status_code, answer.json()["changed"]) == (200, ["strict: raw → reject"])
+    async with client() as admin:
+        answer = await admin.post("/reload")
+    assert (answer.status_code, answer.json()["problems"]) == (422, ["no, POST /reload"])
+
+
 @pytest.mark.parametrize(
     "method, path",
-    [("GET", "/drain"), ("PUT", "/drain"), ("POST", "/metrics"), ("DELETE", "/config"), ("POST", "/healthz/ready")],
+    [
+        ("GET", "/drain"),
+        ("GET", "/reload"),
+        ("PUT", "/drain"),
+        ("POST", "/metrics"),
+        ("DELETE", "/config"),
+        ("POST", "/healthz/ready"),
+    ],
 )
 async def test_other_methods_are_not_allowed_and_do_nothing(method, path):
     causes: list[str] = []

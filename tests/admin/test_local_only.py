@@ -1,11 +1,17 @@
 """Others than this host may look at health and numbers, and at nothing else."""
 
+from typing import Any
+
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
 from sp_proxy.admin.app import DaemonView, build_app
 from sp_proxy.admin.local_only import OPEN, is_this_host
+
+
+async def no_reload(_cause: str) -> dict[str, Any]:
+    return {"result": "unchanged"}
 
 
 def client(peer: str, drained: list[str]) -> httpx.AsyncClient:
@@ -16,6 +22,7 @@ def client(peer: str, drained: list[str]) -> httpx.AsyncClient:
         status=dict,
         settings=dict,
         drain=drained.append,
+        reload=no_reload,
     )
     transport = httpx.ASGITransport(app=build_app(view), client=(peer, 50000))
     return httpx.AsyncClient(transport=transport, base_url="http://10.0.0.5:16021")

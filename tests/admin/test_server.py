@@ -13,6 +13,10 @@ from sp_proxy.settings.types import Address
 from sp_proxy.supervisor.sockets import bind_address
 
 
+async def _no_reload(_cause: str) -> dict[str, Any]:
+    return {"result": "unchanged"}
+
+
 def view(**parts: Any) -> DaemonView:
     defaults: dict[str, Any] = {
         "not_ready": list,
@@ -21,6 +25,7 @@ def view(**parts: Any) -> DaemonView:
         "status": dict,
         "settings": dict,
         "drain": lambda _cause: None,
+        "reload": _no_reload,
     }
     return DaemonView(**{**defaults, **parts})
 

@@ -129,3 +129,13 @@ def test_a_worker_beats_while_it_works_and_withdraws_before_it_stops_accepting(e
             assert time.monotonic() < deadline
         socket.create_connection(worker.address).close()  # still accepted
         assert worker.process.wait(10) == 0
+
+
+def test_a_worker_that_retires_leaves_the_heartbeat_to_others(ear):
+    """Withdrawn, connections would go past those who have taken over."""
+    options = {"heartbeat_port": ear.port, "heartbeat_interval": INTERVAL}
+    with RunningWorker(("127.0.0.1", 1), options=options) as worker:
+        worker.process.send_signal(signal.SIGUSR1)
+        assert worker.process.wait(10) == 0
+        assert ear.heard()[2:] == (0, 0)
+        assert ear.heard(wait=4 * INTERVAL) == (0, 0, 0, 0)

@@ -1,5 +1,6 @@
 """A worker's life: it says what it does, and ends when it is told to or when its supervisor is gone."""
 
+import select
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from tests.relay.running_worker import RunningWorker, listening
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def test_it_reports_totals_and_gauges() -> None:
@@ -44,3 +46,59 @@ def test_it_imports_nothing_heavy() -> None:
     heavy = ("mitmproxy", "trio", "pydantic", "google.protobuf", "httpx", "yaml", "rich")
     code = f"import sys, sp_proxy.relay.worker; print([name for name in {heavy!r} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_retired_it_accepts_no_more_and_ends_with_its_last_connection() -> None:
+    with listening() as listener, RunningWorker(listener.getsockname(), options={"grace_period": 0.2}) as worker:
+        used, silent = worker.connect(), worker.connect()
+        servers = [listener.accept()[0] for _ in range(2)]
+        used.sendall(GET)
+        (server,) = select.select(servers, [], [], 10)[0]
+        exchange(used, server)
+        worker.process.send_signal(signal.SIGUSR1)
+        worker.wait(lambda: not accepts(worker.address))
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.process.wait(1.0)  # far beyond the grace period: nobody is hurried
+        used.sendall(GET)
+        assert b"connection: close" in exchange(used, server).lower()
+        # One that had said nothing is told soon after it has begun to speak.
+        (other,) = [each for each in servers if each is not server]
+        told = b""
+        while b"connection: close" not in told.lower():
+            silent.sendall(GET)
+            told = exchange(silent, other)
+        for each in (used, silent, *servers, listener):
+            each.close()
+        assert worker.process.wait(10) == 0
+        assert worker.drained.wait(5)
+        assert len(worker.exchanges) > 3
+
+
+def test_retired_it_can_still_be_told_to_end() -> None:
+    with listening() as listener, RunningWorker(listener.getsockname(), options={"grace_period": 0.2}) as worker:
+        client = worker.connect()
+        server, _ = listener.accept()
+        client.sendall(GET)
+        with server:
+            assert server.recv(4096)  # in the middle of an exchange
+            worker.process.send_signal(signal.SIGUSR1)
+            worker.wait(lambda: not accepts(worker.address))
+            worker.process.send_signal(signal.SIGTERM)
+            assert worker.process.wait(10) == 0
+        client.close()
+
+
+def exchange(client: socket.socket, server: socket.socket) -> bytes:
+    """Answer the request that was sent; the answer as the client gets it."""
+    assert server.recv(4096)
+    server.sendall(OK)
+    client.settimeout(10)
+    return client.recv(4096)
+
+
+def accepts(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=10).close()
+    except OSError:
+        return False
+    return True

@@ -18,7 +18,7 @@ import httpx
 import trio
 
 from sp_proxy import logs
-from sp_proxy.settings.load import load
+from sp_proxy.settings.source import Source
 from sp_proxy.supervisor.run import run
 
 HERE = Path(__file__)
@@ -161,7 +161,8 @@ async def running_daemon(
 def main() -> int:
     logs.configure("debug", "json")
     fake = (sys.executable, str(HERE.with_name("fake_worker.py")))
-    return run(load(Path(sys.argv[1]) if sys.argv[1:] else None, os.environ, {}), os.environ, fake)
+    source = Source(Path(sys.argv[1]) if sys.argv[1:] else None, os.environ, {})
+    return run(source.load(), source, os.environ, fake)
 
 
 if __name__ == "__main__":

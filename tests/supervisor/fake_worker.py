@@ -1,10 +1,12 @@
-"""A relay worker's manners without its work: reads its configuration, accepts, says ``Ready``, echoes, drains.
+"""A relay worker's manners without its work: reads its configuration, accepts, says ``Ready``, echoes, retires, drains.
 
 Each connection first gets the worker's process id on a line. FAKE_WORKER names a flaw:
 
 - ``dies``: exits with code 3 before it is ready, as long as the file FAKE_WORKER_UNTIL exists
 - ``hangs``: never gets ready
 - ``stubborn``: does not care for SIGTERM
+
+A service name that begins with ``dies`` or ``hangs`` is such a flaw too: settings with which no worker comes up.
 """
 
 import os
@@ -14,7 +16,7 @@ import sys
 import threading
 from pathlib import Path
 
-from sp_proxy.channel.frames import Drained, Ready, frame
+from sp_proxy.channel.frames import Drained, Ready, Retired, frame
 from sp_proxy.relay.config import decode_config
 from sp_proxy.relay.loop_guard import LoopGuard
 
@@ -30,10 +32,15 @@ def main() -> int:
     flaw = os.environ.get("FAKE_WORKER", "")
     if flaw == "dies" and Path(os.environ["FAKE_WORKER_UNTIL"]).exists():
         return 3
+    if config.headers.service_name.startswith("dies"):
+        return 4
+    if config.headers.service_name.startswith("hangs"):
+        flaw = "hangs"
     guard = LoopGuard(config.loop_guard_fd, config.loop_guard_owner)
     guard.opened(*guarded(config.loop_guard_owner))
     channel = socket.socket(fileno=config.channel_fd)
     started: list[threading.Thread] = []
+    acceptors: list[threading.Thread] = []
 
     def serve(connection: socket.socket) -> None:
         with connection:
@@ -43,36 +50,47 @@ def main() -> int:
                 connection.sendall(data)
 
     def accept(listening: socket.socket) -> None:
-        while True:
+        while not ending.is_set():
             try:
                 connection, _ = listening.accept()
+            except TimeoutError:
+                continue
             except OSError:
                 return
             thread = threading.Thread(target=serve, args=(connection,), daemon=True)
             started.append(thread)
             thread.start()
 
-    ending = threading.Event()
+    ending, stopping = threading.Event(), threading.Event()
 
     def stop(*_: object) -> None:
         if flaw != "stubborn":
+            stopping.set()
             ending.set()
 
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGUSR1, lambda *_: ending.set())
     if flaw != "hangs":
         for listener in config.listeners:
             # A timeout only for this process: the descriptor's own flag is shared, and must stay non-blocking.
             listening = socket.socket(fileno=listener.fd)
-            listening.settimeout(3600)
-            threading.Thread(target=accept, args=(listening,), daemon=True).start()
+            listening.settimeout(0.02)
+            acceptors.append(threading.Thread(target=accept, args=(listening,), daemon=True))
+            acceptors[-1].start()
         channel.sendall(frame(Ready(config.worker_id)))
 
     def watch_supervisor() -> None:
         channel.recv(1)
+        stopping.set()
         ending.set()
 
     threading.Thread(target=watch_supervisor, daemon=True).start()
     ending.wait()
+    for acceptor in acceptors:
+        acceptor.join()
+    channel.sendall(frame(Retired()))
+    while any(thread.is_alive() for thread in started) and not stopping.wait(0.02):
+        pass
     for thread in started:
         thread.join(config.grace_period)
     channel.sendall(frame(Drained()))

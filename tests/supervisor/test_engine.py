@@ -22,7 +22,15 @@ from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
 from sp_proxy.mitm.config import CA_KEY_FILE, MitmConfig, TlsConfig
 from sp_proxy.relay.handoff import HandOver, HandOverSender
 from sp_proxy.supervisor import engine as engine_module
-from sp_proxy.supervisor.engine import FIRST_WORKER_ID, Engine, EnginePlan, check_authority, resident_memory
+from sp_proxy.supervisor.engine import (
+    FIRST_WORKER_ID,
+    Engine,
+    EngineError,
+    EnginePlan,
+    check_authority,
+    resident_memory,
+)
+from sp_proxy.supervisor.generation import Attach
 from sp_proxy.supervisor.guard_table import GuardTable
 from tests.supervisor.fake_worker import guarded
 
@@ -37,6 +45,7 @@ class Running:
     engine: Engine
     sender: HandOverSender
     table: GuardTable
+    attach: Attach
     channels: list[int] = field(default_factory=list)
     diverted: list[tuple[tuple[str, int], bytes]] = field(default_factory=list)
 
@@ -102,7 +111,7 @@ async def running(**options: Any) -> AsyncIterator[Running]:
             sender = HandOverSender(os.dup(sending), os.dup(state))
             try:
                 nursery.start_soon(engine.run)
-                yield Running(engine, sender, table, seen, diverted)
+                yield Running(engine, sender, table, attach, seen, diverted)
                 nursery.cancel_scope.cancel()
             finally:
                 sender.close()
@@ -261,3 +270,98 @@ def test_an_authority_is_needed_where_tls_is_intercepted(tmp_path: Path):
         check_authority(TlsConfig(intercept=(".",), ca_file=str(tmp_path / "none.pem")))
     with pytest.raises(ValueError, match="cannot be read"):
         check_authority(TlsConfig(intercept=(".",), ca_file=str(tmp_path)))
+
+
+@dataclass
+class Reloading:
+    """Other plans for an engine that runs; their workers' channels are counted by themselves."""
+
+    daemon: Running
+    attached: list[int]
+
+    async def __call__(self, **plan: Any) -> None:
+        def attach(sock: socket.socket, worker_id: int) -> WorkerChannel:
+            self.attached.append(worker_id)
+            return self.daemon.attach(sock, worker_id)
+
+        await self.daemon.engine.reload(
+            EnginePlan(**{"config": CONFIG, "command": FAKE, "policy": QUICK, **plan}), attach
+        )
+
+
+async def test_with_another_plan_the_worker_is_replaced_and_finishes_what_it_has():
+    async with running() as daemon:
+        stream, first = await daemon.served()
+        reload = Reloading(daemon, [])
+        await reload(max_age=3600.0)
+        assert reload.attached == [FIRST_WORKER_ID + 1]
+        await stream.send_all(b"still here")
+        assert await read(stream, 10) == b"still here"
+        await stream.aclose()
+        await daemon.until(lambda: first not in daemon.engine.pids)
+        later, second = await daemon.served()
+        await later.aclose()
+        assert daemon.engine.pids == [second]
+        assert daemon.engine.replacement_total == 1
+
+
+async def test_one_that_does_not_come_up_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    async with running() as daemon:
+        stream, first = await daemon.served()
+        await stream.aclose()
+        reload = Reloading(daemon, [])
+        with monkeypatch.context() as patch:
+            patch.setattr(engine_module, "START_PATIENCE", 0.3)
+            for command in (("sleep", "60"), ("/nonexistent",)):
+                with pytest.raises(EngineError, match="did not become ready with these settings"):
+                    await reload(command=command)
+        stream, second = await daemon.served()
+        await stream.aclose()
+        assert second == first
+        os.kill(first, 9)
+        await daemon.until(lambda: daemon.engine.restart_total == 1 and daemon.engine.state == "ready")
+        stream, third = await daemon.served()  # by the plan of before
+        await stream.aclose()
+        assert third != first
+
+
+async def test_one_that_is_not_needed_any_more_retires_until_somebody_comes():
+    async with running(eager=True) as daemon:
+        stream, first = await daemon.served()
+        reload = Reloading(daemon, [])
+        await reload(needed=False)
+        await daemon.until(lambda: daemon.engine.state == "waiting")
+        assert not daemon.engine.needed
+        await stream.send_all(b"still here")
+        assert await read(stream, 10) == b"still here"
+        await stream.aclose()
+        await daemon.until(lambda: daemon.engine.pids == [])
+        # A relay worker of before hands something over.
+        stream, second = await daemon.served()
+        assert second != first
+        await stream.aclose()
+        await reload(eager=True)
+        await daemon.until(lambda: daemon.engine.state == "ready" and len(daemon.engine.pids) == 1)
+        assert daemon.engine.restart_total == 0
+
+
+async def test_before_the_first_need_there_is_nothing_to_replace():
+    async with running(needed=False) as daemon:
+        reload = Reloading(daemon, [])
+        await reload(max_age=3600.0)
+        assert daemon.engine.pids == []
+        await reload(eager=True)
+        await daemon.until(lambda: daemon.engine.state == "ready")
+        assert reload.attached == [FIRST_WORKER_ID]
+
+
+async def test_while_it_keeps_dying_other_settings_are_tried_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    until = tmp_path / "until"
+    until.touch()
+    monkeypatch.setenv("FAKE_MITM", "dies")
+    monkeypatch.setenv("FAKE_MITM_UNTIL", str(until))
+    async with running(eager=True, policy=RestartPolicy(initial=3600.0, maximum=3600.0)) as daemon:
+        await daemon.until(lambda: daemon.engine.restart_total == 2)
+        until.unlink()
+        await Reloading(daemon, [])(eager=True)
+        await daemon.until(lambda: daemon.engine.state == "ready")

@@ -30,10 +30,19 @@ class Hopeless(Workers):
     """Workers that are all dead, until one is said to be ready."""
 
     def __init__(self) -> None:
-        self.restarts = Restarts(1, POLICY, trio.current_time())
+        self.record = Restarts(1, POLICY, trio.current_time())
+        self._others = []
         self._draining = trio.Event()
         self._changed = trio.Event()
         self.die()
+
+    @property
+    def restarts(self) -> Restarts:
+        return self.record
+
+    def drain(self) -> None:
+        self._draining.set()
+        self._notify()
 
     def die(self) -> None:
         for _ in range(2):
@@ -170,7 +179,7 @@ async def test_it_begins_by_patience_when_no_worker_gets_ready(autojump_clock):
         run.workers.get_ready()
         await run.until_active(wanted=False)
         # One death is no reason yet; that nobody comes back within patience is.
-        run.workers.restarts = Restarts(1, POLICY, trio.current_time())
+        run.workers.record = Restarts(1, POLICY, trio.current_time())
         run.workers._notify()
         before = trio.current_time()
         await trio.sleep(POLICY.patience - 0.1)

@@ -161,13 +161,6 @@ async def test_the_grace_period_is_the_limit(tmp_path):
         assert 0.2 <= time.monotonic() - started < 5
 
 
-async def test_sighup_is_ignored_with_a_line(tmp_path):
-    async with running_daemon(NOWHERE, directory=tmp_path) as daemon:
-        daemon.signal(signal.SIGHUP)
-        assert (await daemon.logged("signal_ignored"))["signal"] == "SIGHUP"
-        assert (await daemon.get("/healthz/ready")).status_code == 200
-
-
 async def test_a_drain_by_request_and_the_sigterm_after_it_are_one_drain(tmp_path):
     async with running_daemon(NOWHERE, directory=tmp_path) as daemon:
         async with await daemon.connect() as stream:

@@ -15,7 +15,7 @@ async def arriving(*numbers: int) -> AsyncIterator[int]:
 
 async def told(*numbers: int) -> list[str | int]:
     events: list[str | int] = []
-    await watch(arriving(*numbers), events.append, events.append)
+    await watch(arriving(*numbers), events.append, events.append, lambda cause: events.append(f"reload by {cause}"))
     return events
 
 
@@ -29,12 +29,15 @@ async def test_the_first_signal_drains(number):
     [
         ((signal.SIGTERM, signal.SIGTERM), 143),
         ((signal.SIGTERM, signal.SIGINT), 130),
-        ((signal.SIGINT, signal.SIGHUP, signal.SIGTERM), 143),
     ],
 )
 async def test_the_second_one_aborts_with_its_exit_code(numbers, code):
     assert await told(*numbers) == [numbers[0].name, code]
 
 
-async def test_sighup_is_reserved():
-    assert await told(signal.SIGHUP, signal.SIGHUP) == []
+async def test_sighup_reloads_at_any_time():
+    assert await told(signal.SIGHUP, signal.SIGTERM, signal.SIGHUP) == [
+        "reload by SIGHUP",
+        "SIGTERM",
+        "reload by SIGHUP",
+    ]

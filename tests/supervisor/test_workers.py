@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -20,9 +21,10 @@ from sp_proxy.core.rules import PolicyConfig
 from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.settings.types import Address
+from sp_proxy.supervisor.generation import Attach, WorkerPlan
 from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.sockets import BoundListener, bind_address
-from sp_proxy.supervisor.workers import WorkerPlan, Workers
+from sp_proxy.supervisor.workers import ReplaceError, Workers
 from tests.supervisor.fake_worker import guarded
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
@@ -44,11 +46,19 @@ class Running:
     address: tuple[str, int]
     scope: trio.CancelScope
     table: GuardTable
+    listeners: list[BoundListener]
+    attach: Attach
 
     async def served_by(self) -> int:
         """The process id of the worker that accepts a new connection."""
         async with await trio.open_tcp_stream(*self.address) as stream:
             return await pid_from(stream)
+
+    async def replace(self, count: int = 1, name: str = "other", **how: float) -> None:
+        """By workers with another service name."""
+        config = msgspec.structs.replace(CONFIG, headers=HeaderConfig(name))
+        plan = WorkerPlan(count, config, FAKE, QUICK)
+        await self.workers.replace(plan, self.listeners, self.attach, **how)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -91,7 +101,7 @@ async def running(
             listeners = [BoundListener("listen.inbound", Direction.INBOUND, sock)]
             workers = Workers(plan, listeners, table, attach)
             nursery.start_soon(workers.run)
-            yield Running(workers, sock.getsockname(), nursery.cancel_scope, table)
+            yield Running(workers, sock.getsockname(), nursery.cancel_scope, table, listeners, attach)
             nursery.cancel_scope.cancel()
 
 
@@ -169,7 +179,7 @@ async def test_draining_lets_a_connection_finish_and_starts_no_worker_again():
 
 async def test_a_worker_that_does_not_drain_is_killed(monkeypatch):
     monkeypatch.setenv("FAKE_WORKER", "stubborn")
-    monkeypatch.setattr("sp_proxy.supervisor.workers.GRACE_MARGIN", -CONFIG.grace_period + 0.05)
+    monkeypatch.setattr("sp_proxy.supervisor.generation.GRACE_MARGIN", -CONFIG.grace_period + 0.05)
     with capture_logs() as logs:
         async with running() as run:
             await run.until(lambda: bool(run.workers.ever_ready))
@@ -200,3 +210,79 @@ async def test_a_worker_inherits_what_it_needs_and_nothing_else():
     assert f"socket:[{stranger_inode}]" not in links
     assert sum("sp-proxy-worker-config" in link for link in links) == 0
     assert sum("guard" in link for link in links) == 1
+
+
+async def test_another_generation_takes_over_and_no_connection_is_refused_or_dropped():
+    async with running(2) as run:
+        await run.until(lambda: run.workers.ever_ready == {0, 1})
+        before = set(run.workers.pids.values())
+        async with await trio.open_tcp_stream(*run.address) as stream:
+            assert await pid_from(stream) in before
+            async with trio.open_nursery() as load:
+
+                async def connect() -> None:
+                    while True:
+                        await run.served_by()
+
+                load.start_soon(connect)
+                await run.replace(count=3)
+                load.cancel_scope.cancel()
+            assert len(run.workers.pids) == run.workers.count == 3
+            assert before.isdisjoint(run.workers.pids.values())
+            await run.until(lambda: run.workers.retired == 1)
+            for _ in range(5):
+                assert await run.served_by() in run.workers.pids.values()
+            await stream.send_all(b"still here")
+            assert await stream.receive_some() == b"still here"
+        await run.until(lambda: run.workers.retired == 0)
+        assert run.workers.restart_total == 0
+
+
+@pytest.mark.parametrize(
+    "name, reason", [("dies", "ended before it was ready"), ("hangs", "was not ready within 0.5 s")]
+)
+async def test_settings_with_which_no_worker_comes_up_change_nothing(monkeypatch, name, reason):
+    monkeypatch.setattr("sp_proxy.supervisor.workers.START_PATIENCE", 0.5 if name == "hangs" else 30.0)
+    async with running() as run:
+        first = await run.served_by()
+        with pytest.raises(ReplaceError, match=f"^a worker with these settings {reason}$"):
+            await run.replace(name=name)
+        await run.until(lambda: run.workers.retired == 0)
+        assert run.workers.pids == {0: first}
+        assert not run.workers.restarts.fail_open(trio.current_time())
+        assert await run.served_by() == first
+        await run.replace()
+        assert await run.served_by() != first
+
+
+async def test_retired_workers_may_be_given_a_time():
+    async with running() as run, await trio.open_tcp_stream(*run.address) as stream:
+        await pid_from(stream)
+        with capture_logs() as logs:
+            await run.replace(retire_timeout=0.2)
+            await run.until(lambda: run.workers.retired == 0)
+    (hurried,) = [line for line in logs if line["event"] == "retired_workers_stopped"]
+    assert hurried["processes"] == 1
+
+
+async def test_a_drain_ends_retired_workers_too():
+    async with running() as run:
+        async with await trio.open_tcp_stream(*run.address) as stream:
+            await pid_from(stream)
+            await run.replace()
+            run.workers.drain()
+            await run.until(lambda: not run.workers.pids)
+            assert run.workers.retired == 1
+        await run.until(lambda: run.workers.retired == 0)
+        with pytest.raises(ReplaceError, match="the daemon is ending"):
+            await run.replace()
+
+
+async def test_a_retired_worker_that_dies_is_not_started_again():
+    async with running() as run:
+        async with await trio.open_tcp_stream(*run.address) as stream:
+            pid = await pid_from(stream)
+            await run.replace()
+            os.kill(pid, signal.SIGKILL)
+            await run.until(lambda: run.workers.retired == 0)
+        assert run.workers.restart_total == 0

@@ -1,0 +1,224 @@
+"""A generation: relay workers that were started with the same settings, each kept running until the generation ends.
+
+What a worker gets: the listening sockets and one end of its channel by inheritance, its configuration (an encoded
+``WorkerConfig``) in a file in memory, whose descriptor number is its only argument. What it does: sends ``Ready`` when
+it accepts, drains on SIGTERM, retires on SIGUSR1 (accepts no more, ends with its last connection), exits when the channel
+ends. A fresh interpreter costs more to start than a fork, but forking a process in which trio runs would copy its state
+and its memory.
+"""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+import trio
+
+from sp_proxy.core.restarts import RestartPolicy, Restarts
+from sp_proxy.exporter.intake import WorkerChannel
+from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
+from sp_proxy.supervisor.guard_table import GuardTable
+from sp_proxy.supervisor.sockets import BoundListener
+
+RELAY_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.relay")
+"""``-P``: a file in the working directory must never stand in for one of our modules."""
+
+GRACE_MARGIN = 2.0
+"""Seconds beyond the grace period after which a worker that was asked to drain is killed."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+Attach = Callable[[socket.socket, int], WorkerChannel]
+"""Takes our end of a worker's channel, which it then owns, and the worker's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """What to run."""
+
+    count: int
+    config: WorkerConfig
+    """A template: number, descriptors and listeners are filled in for each process."""
+    command: Sequence[str] = RELAY_COMMAND
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+    pass_fds: tuple[int, ...] = ()
+    """Descriptors that ``config`` names."""
+
+
+class Generation:
+    """Must be made inside trio: patience runs from here. ``run`` keeps its workers."""
+
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        listeners: Sequence[BoundListener],
+        table: GuardTable,
+        attach: Attach,
+        changed: Callable[[], None],
+    ) -> None:
+        """``changed`` is called when a worker is ready, or has ended."""
+        self.plan = plan
+        self.restarts = Restarts(plan.count, plan.policy, trio.current_time())
+        self.restart_total = 0
+        self.ever_ready: set[int] = set()
+        self.ended = trio.Event()
+        """No process of it is left, and none will be started."""
+        self._listeners = tuple(listeners)
+        self._table = table
+        self._attach = attach
+        self._changed = changed
+        self._lives: dict[int, tuple[trio.Process, WorkerChannel]] = {}
+        """By worker."""
+        self._ending = trio.Event()
+        """No worker is started any more."""
+        self._stopping = trio.Event()
+        """Each has the grace period left."""
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """The process id of each worker that runs, by its number."""
+        return {worker_id: process.pid for worker_id, (process, _) in self._lives.items()}
+
+    @property
+    def complete(self) -> bool:
+        """Every worker has been ready."""
+        return len(self.ever_ready) == self.plan.count
+
+    async def run(self) -> None:
+        """Keep every worker running, until all have ended after ``retire`` or ``drain``. Cancelled: kills them."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for worker_id in range(self.plan.count):
+                    nursery.start_soon(self._keep, worker_id)
+        finally:
+            self.ended.set()
+            self._changed()
+
+    def retire(self) -> None:
+        """Others accept now: let each worker end with its last connection. One that is not ready is ended at once."""
+        self._ending.set()
+        for process, channel in self._lives.values():
+            if channel.ready.is_set():
+                process.send_signal(signal.SIGUSR1)
+            else:
+                process.terminate()
+
+    async def accepts_no_more(self) -> None:
+        """Wait until that is so, after ``retire``."""
+        for _, channel in tuple(self._lives.values()):
+            async with trio.open_nursery() as nursery:
+                for event in (channel.retired, channel.ended):
+                    nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
+
+    def drain(self) -> None:
+        """Ask every worker to finish within the grace period; none is started any more."""
+        self._ending.set()
+        self._stopping.set()
+
+    async def _keep(self, worker_id: int) -> None:
+        while not self._ending.is_set():
+            self.restarts.started(worker_id, trio.current_time())
+            ended = await self._live(worker_id)
+            if self._ending.is_set():
+                log.info("worker_stopped", worker=worker_id, ended=ended)
+                self._changed()
+                return
+            # Not for secrets: jitter.
+            delay = self.restarts.exited(worker_id, trio.current_time(), random.random())  # noqa: S311
+            self.restart_total += 1
+            log.error("worker_died", worker=worker_id, ended=ended, restart_in_seconds=round(delay, 3))
+            self._changed()
+            with trio.move_on_after(delay):
+                await self._ending.wait()
+
+    async def _live(self, worker_id: int) -> str:
+        """One process, from its start to its end. Returns how it ended."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Held for the life of the process: should the exporter let go of the channel, the worker drops records, and
+        # counts them, but it does not take it for our death and end with all its connections.
+        with ours, self._table.enlisted() as owner:
+            try:
+                with theirs:
+                    process = await self._start(worker_id, theirs, owner)
+            except OSError as error:
+                return f"could not be started: {os.strerror(error.errno or 0).lower()}"
+            try:
+                channel = self._attach(ours.dup(), worker_id)
+                self._lives[worker_id] = (process, channel)
+                log.info("worker_started", worker=worker_id, pid=process.pid)
+                if self._ending.is_set():  # while it was started
+                    process.terminate()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._note_ready, worker_id, channel)
+                    nursery.start_soon(self._stop_when_asked, worker_id, process)
+                    status = await process.wait()
+                    nursery.cancel_scope.cancel()
+                return describe_end(status)
+            finally:
+                self._lives.pop(worker_id, None)
+                if process.returncode is None:
+                    process.kill()
+                    with trio.CancelScope(shield=True):
+                        await process.wait()
+
+    async def _start(self, worker_id: int, channel: socket.socket, owner: int) -> trio.Process:
+        config = msgspec.structs.replace(
+            self.plan.config,
+            worker_id=worker_id,
+            channel_fd=channel.fileno(),
+            loop_guard_fd=self._table.fd,
+            loop_guard_owner=owner,
+            listeners=tuple(_listener_config(listener) for listener in self._listeners),
+        )
+        # A file in memory and not a pipe: a long list of rules would not fit a pipe's buffer, and nobody reads yet.
+        with os.fdopen(os.memfd_create("sp-proxy-worker-config"), "w+b", buffering=0) as file:
+            file.write(encode_config(config))
+            file.seek(0)
+            sockets = [listener.socket.fileno() for listener in self._listeners]
+            return await trio.lowlevel.open_process(
+                [*self.plan.command, str(file.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=[*sockets, channel.fileno(), self._table.fd, file.fileno(), *self.plan.pass_fds],
+                # Ctrl-C in a terminal is ours to translate: the group of the foreground must not hold the workers.
+                start_new_session=True,
+            )
+
+    async def _note_ready(self, worker_id: int, channel: WorkerChannel) -> None:
+        await channel.ready.wait()
+        process, _ = self._lives[worker_id]
+        log.info("worker_ready", worker=worker_id, pid=process.pid)
+        self.restarts.ready(worker_id)
+        self.ever_ready.add(worker_id)
+        self._changed()
+
+    async def _stop_when_asked(self, worker_id: int, process: trio.Process) -> None:
+        await self._stopping.wait()
+        process.terminate()
+        await trio.sleep(self.plan.config.grace_period + GRACE_MARGIN)
+        log.error("worker_killed", worker=worker_id, pid=process.pid, reason="not drained within the grace period")
+        process.kill()
+
+
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+def _listener_config(listener: BoundListener) -> ListenerConfig:
+    fd = listener.socket.fileno()
+    if listener.upstream is None:
+        return ListenerConfig(fd, listener.direction)
+    # An upstream without a host is the application beside us; an empty host would mean a transparent listener.
+    return ListenerConfig(fd, listener.direction, listener.upstream.host or "localhost", listener.upstream.port)
+
+
+def describe_end(status: int) -> str:
+    """How a process ended, for people."""
+    return f"exit code {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"

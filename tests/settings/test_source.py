@@ -1,0 +1,55 @@
+"""The same settings again, or other ones."""
+
+import pytest
+
+from sp_proxy.settings.errors import SettingsError
+from sp_proxy.settings.source import Source
+
+FLAGS = {"public_key": "k"}
+
+
+def test_flags_and_environment_stay_and_the_file_may_change(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text("strict: reject\nrelay: {workers: 3}\n")
+    source = Source(path, {"SP_PROXY_STRICT": "raw"}, FLAGS)
+    assert source.digest == b""
+    loaded = source.load()
+    assert (loaded.settings.strict, loaded.settings.relay.workers) == ("raw", 3)
+    before = source.digest
+    assert before == source.content() != b""
+    path.write_text("relay: {workers: 4}\n")
+    assert source.digest == before != source.content()
+    assert source.load().settings.relay.workers == 4
+    assert source.digest == source.content()
+
+
+def test_what_was_read_counts_even_when_it_is_wrong(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text("strict: reject\n")
+    source = Source(path, {}, FLAGS)
+    source.load()
+    path.write_text("strcit: reject\n")
+    with pytest.raises(SettingsError):
+        source.load()
+    assert source.digest == source.content()
+
+
+def test_a_look_tells_files_apart(tmp_path):
+    path, other = tmp_path / "f.yaml", tmp_path / "g.yaml"
+    source = Source(path, {}, FLAGS)
+    assert (source.look(), source.content()) == ((), b"")
+    path.write_text("a")
+    other.write_text("a")
+    first = source.look()
+    assert first == source.look() != ()
+    other.replace(path)
+    assert source.look() != first
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert source.look() == ()
+
+
+def test_without_a_file_nothing_is_seen():
+    source = Source(None, {}, FLAGS)
+    source.load()
+    assert (source.look(), source.content(), source.digest) == ((), b"", b"")
