@@ -8,6 +8,8 @@ from typing import Protocol, override
 from sp_proxy.demo.shop.messages import Answer, Request, encode, problem
 
 MAX_BODY_BYTES = 1 << 20
+HEALTH = "/healthz"
+"""For the probes of a cluster: the server answers, whatever its service does."""
 
 
 class Service(Protocol):
@@ -70,6 +72,9 @@ class Handler(BaseHTTPRequestHandler):
         self._respond()
 
     def _respond(self) -> None:
+        if self.path == HEALTH:
+            self._send(Answer(200, {"status": "ok"}))
+            return
         length = self.headers.get("content-length", "0")
         if "transfer-encoding" in self.headers or not length.isdigit() or int(length) > MAX_BODY_BYTES:
             self.close_connection = True  # the body is left unread, so nothing after it can be understood

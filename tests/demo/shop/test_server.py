@@ -64,3 +64,10 @@ def test_head_and_body_leave_in_one_segment():
     with serving(Echo) as address, socket.create_connection(address, timeout=5) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         assert sock.recv(65536).endswith(b'"body": ""}')
+
+
+def test_a_probe_is_answered_without_the_service():
+    with serving(Echo) as address, closing(http.client.HTTPConnection(*address, timeout=5)) as connection:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())) == (200, {"status": "ok"})
