@@ -77,7 +77,7 @@ def bodies(size: int, seed: int) -> list[bytes]:
 
 
 @contextmanager
-def served(serve: Callable[..., None], *arguments: object) -> Iterator[int]:
+def served(serve: Callable[..., object], *arguments: object) -> Iterator[int]:
     """A server in a process of its own, which tells its port through its first argument. Raises BenchmarkError."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
