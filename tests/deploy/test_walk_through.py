@@ -30,12 +30,12 @@ REQUESTS = 40
 """Of the customers, as the example says."""
 
 
-def ask(place: Namespace, path: str, /, **parameters: str) -> Any:
+def ask(place: Namespace, path: str, /, *, password: str = "change-me", **parameters: str) -> Any:
     """The backend's API, with the example's token, from inside its pod as ``kubectl port-forward`` does."""
 
     def inside() -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", 4318, timeout=30)
-        token = base64.b64encode(b"any:change-me").decode()
+        token = base64.b64encode(f"any:{password}".encode()).decode()
         connection.request("GET", f"{path}?{urlencode(parameters)}", headers={"authorization": f"Basic {token}"})
         response = connection.getresponse()
         body = response.read()
