@@ -35,7 +35,7 @@ def stuck(*_):
     while not os.path.exists({path!r}):
         pass
 
-signal.signal(signal.SIGUSR1, stuck)
+signal.signal(signal.SIGUSR2, stuck)
 """
 """Makes a Python process stick in its only thread, as an endless loop would."""
 
@@ -145,7 +145,7 @@ def test_stopped_or_stuck_workers_are_out_of_the_way_until_they_go_on(pair: Pair
 
     def stick(found: Case, pid: int) -> None:
         del found
-        os.kill(pid, signal.SIGUSR1)
+        os.kill(pid, signal.SIGUSR2)
 
     def unstick(found: Case, pid: int) -> None:
         del pid
