@@ -41,6 +41,10 @@ if ! "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >
     say "could not install: ${missing[*]}"
     if [ "${CI:-}" = true ]; then exit 1; fi
 fi
-case " ${missing[*]} " in
-    *' nginx '*) if command -v systemctl >/dev/null; then systemctl --quiet disable nginx >&2 || true; fi ;;
-esac
+if command -v systemctl >/dev/null; then
+    for service in nginx postgresql redis-server; do
+        case " ${missing[*]} " in
+            *" $service "*) systemctl --quiet disable "$service" >&2 || true ;;
+        esac
+    done
+fi

@@ -20,6 +20,10 @@ PACKAGES = {
     "curl": "curl",
     "tshark": "tshark",
     "h2load": "nghttp2-client",
+    "nghttp": "nghttp2-client",
+    "nghttpd": "nghttp2-server",
+    "psql": "postgresql",
+    "redis-cli": "redis-server",
 }
 """The Debian package of a tool, where it has another name or is not obvious."""
 

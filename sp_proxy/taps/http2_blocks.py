@@ -1,7 +1,9 @@
 """Header blocks of HTTP/2 (RFC 9113 section 4.3) between the wire and the policy, which reads and writes lines of HTTP/1."""
 
+from binascii import b2a_base64
+
 from sp_proxy.core.inject import Plan
-from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, literal
+from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, Field, literal
 
 _HEADERS, _CONTINUATION = 1, 9
 _END_STREAM, _END_HEADERS, _PRIORITY = 0x1, 0x4, 0x20
@@ -9,13 +11,23 @@ PEER_FRAME_SIZE = 16384
 """What every receiver must accept (section 4.2); nothing larger is made here."""
 
 
-def lines(fields: list[tuple[bytes, bytes]]) -> bytes | None:
-    r"""The fields as ``name: value\r\n`` lines; None if a value cannot stand in such a line (section 8.2.1)."""
+def lines(fields: list[Field]) -> bytes | None:
+    r"""The fields as ``name: value\r\n`` lines; None if a value cannot stand in such a line (section 8.2.1).
+
+    gRPC's C core sends the values of ``-bin`` fields as bytes behind a NUL when its peer has allowed that (its setting 0xfe03).
+    They stand here as everybody else sends them: in base64 without padding.
+    """
     text = b"".join([b"%b: %b\r\n" % field for field in fields])
     count = len(fields)
-    if text.count(b"\n") != count or text.count(b"\r") != count or b"\0" in text:
-        return None
-    return text
+    if text.count(b"\n") == count == text.count(b"\r") and b"\0" not in text:
+        return text
+    readable = [
+        (name, b2a_base64(value[1:], newline=False).rstrip(b"="))
+        if value[:1] == b"\0" and name.endswith(b"-bin")
+        else (name, value)
+        for name, value in fields
+    ]
+    return lines(readable) if readable != fields else None
 
 
 def without(block: Block, names: tuple[bytes, ...]) -> Block:

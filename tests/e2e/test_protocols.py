@@ -6,13 +6,9 @@ import http.server
 import itertools
 import json
 import socket
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import websockets.sync.client
@@ -20,12 +16,9 @@ import websockets.sync.server
 
 from tests.e2e.conftest import Site
 from tests.e2e.contract import check_identity, check_injected, check_request_headers, check_span, joined
-from tests.e2e.harness import APP_UID, TIMEOUT
+from tests.e2e.harness import TIMEOUT
 from tests.e2e.servers import ECHO_PORT, SocketServer, http_server, listen
-from tests.netns import Namespace
 
-GRPC_PORT = 50051
-GRPC_PEER = (sys.executable, str(Path(__file__).with_name("grpc_peer.py")))
 DIRECTIONS = ["inbound", "outbound"]
 _numbers = itertools.count(1)
 
@@ -37,81 +30,6 @@ def _redirected(site: Site):
 
 def token() -> str:
     return f"/{next(_numbers)}-of-its-own"
-
-
-# ---- gRPC
-
-
-@contextmanager
-def grpc_server(namespace: Namespace) -> Iterator[None]:
-    command = ("env", "-i", *GRPC_PEER, "serve", str(GRPC_PORT))
-    process = namespace.popen(*command, user=APP_UID, stdout=-1)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "listening\n"
-    try:
-        yield
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_grpc(site: Site, direction: str, family: int):
-    near, far = site.ends(direction)
-    host = f"{far.ipv4}:{GRPC_PORT}" if family == 4 else f"[{far.ipv6}]:{GRPC_PORT}"
-    with grpc_server(far):
-        done = near.run("env", "-i", *GRPC_PEER, "call", host, timeout=60)
-    results = json.loads(done.stdout)
-    assert {name: result["answers"] for name, result in results.items()} == {
-        "Unary": ["aet"],
-        "Big": [f"{1 << 20} bytes"],
-        "ServerStream": ["cup 0", "cup 1", "cup 2"],
-        "ClientStream": ["a,b,c"],
-        "BothStream": [f"you said {number}" for number in range(5)],
-        "Refuse": [],
-    }
-    assert (results["Refuse"]["status"], results["Refuse"]["details"]) == ("RESOURCE_EXHAUSTED", "no more tea")
-    # All calls are streams of one connection; the client's port tells it from those of the other parameters.
-    exchanges: dict[str, Any] = {}
-    for name, result in results.items():
-        seen = joined(result["seen"])
-        assert len(seen) == len(result["seen"])
-        check_injected(seen, "shop")
-        exchange = exchanges[name] = site.daemon.exchange_where(trace=seen["traceparent"].split("-")[1])
-        check_identity(exchange, seen)
-        check_grpc_span(exchange, name, direction)
-    assert len({each["attributes"]["client.port"] for each in exchanges.values()}) == 1
-    assert dict(exchanges["Unary"]["request"]["headers"])["x-order"] == "7"
-    assert exchanges["Big"]["attributes"]["http.request.body.size"] == (1 << 20) + 5  # RFC: length-prefixed message
-    assert exchanges["Big"]["truncated"]
-    assert exchanges["Refuse"]["attributes"]["http.response.header.grpc-message"] == "no more tea"
-
-
-def check_grpc_span(exchange: dict[str, Any], name: str, direction: str) -> None:
-    attributes = exchange["attributes"]
-    status = 8 if name == "Refuse" else 0
-    expected = {
-        "sp.traffic.direction": direction,
-        "http.response.status_code": 200,
-        "network.protocol.version": "2",
-        "rpc.system": "grpc",
-        "rpc.service": "shop.Orders",
-        "rpc.method": name,
-        "rpc.grpc.status_code": status,
-        "rpc.requests_per_rpc": {"ClientStream": 3, "BothStream": 5}.get(name, 1),
-        "rpc.responses_per_rpc": {"ServerStream": 3, "BothStream": 5, "Refuse": 0}.get(name, 1),
-        "http.request.header.:path": f"/shop.Orders/{name}",
-        "http.request.header.:method": "POST",
-        "http.request.header.content-type": "application/grpc",
-        "http.request.header.x-sp-service-name": "shop",
-    }
-    assert {key: attributes.get(key) for key in expected} == expected
-    # An answer without a message has its trailers where the header fields are (gRPC: Trailers-Only).
-    part = "header" if name == "Refuse" else "trailer"
-    assert attributes[f"http.response.{part}.grpc-status"] == str(status)
-    assert exchange["kind"] == ("server" if direction == "inbound" else "client")
-    assert exchange["span_status"] == ("error" if status and direction == "outbound" else exchange["span_status"])
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

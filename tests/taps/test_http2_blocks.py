@@ -1,5 +1,7 @@
 """Blocks and lines."""
 
+import base64
+
 import hpack
 import pytest
 
@@ -15,6 +17,19 @@ def test_a_value_that_would_end_its_line_is_no_line(value: bytes) -> None:
     assert lines(FIELDS) == b":method: GET\r\nx-a: 1\r\nx-b: 2\r\nx-a: 3\r\n"
     assert lines([*FIELDS, (b"x-c", value)]) is None
     assert lines([(value, b"")]) is None
+
+
+def test_binary_metadata_of_grpc_stands_in_base64() -> None:
+    everything = bytes(range(256))
+    fields = [(b"a-bin", b"\0" + everything), (b"b-bin", b"\0"), (b"c-bin", b"AAEC"), (b"d", b"e")]
+    text = lines(fields)
+    assert text is not None
+    first, *others = text.split(b"\r\n")
+    assert base64.b64decode(first.removeprefix(b"a-bin: ") + b"==") == everything
+    assert others == [b"b-bin: ", b"c-bin: AAEC", b"d: e", b""]
+    assert lines([*fields, (b"not-binary", b"\0x")]) is None
+    assert lines([(b"a-bin", b"x\r\n")]) is None
+    assert lines([(b"\0-bin", b"\0x")]) is None
 
 
 def test_without_keeps_the_marks_at_their_fields() -> None:
