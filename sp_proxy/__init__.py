@@ -13,6 +13,7 @@ The rooms, in the order in which the data flows
 - ``admin``       health, readiness, metrics, drain
 - ``backend``     the embedded backend: OTLP intake, store, API, page
 - ``netfilter``   redirect rules
+- ``sidecar``     the daemon's containers in Kubernetes manifests
 - ``cli``         one module a subcommand; the only room that prints for people
 """
 
