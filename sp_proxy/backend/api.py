@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import trio
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from sp_proxy.backend import parameters
-from sp_proxy.backend.detail import exchange_view, span_view
-from sp_proxy.backend.hub import Hub, Subscription
-from sp_proxy.backend.query.syntax import Query
+from sp_proxy.backend.detail import span_view
+from sp_proxy.backend.download import Download
+from sp_proxy.backend.export.formats import FORMATS, full
+from sp_proxy.backend.hub import Hub
+from sp_proxy.backend.live import EventStream
 from sp_proxy.backend.store import Store
 from sp_proxy.backend.tree import call_tree
 
@@ -24,8 +24,6 @@ MAX_TRACE_SPANS = 5000
 MAX_SESSION_EXCHANGES = 1000
 MAX_EDGES = 1000
 """Of a map: a graph of more is no picture."""
-HEARTBEAT = 15.0
-"""Seconds between comments on an idle event stream, by which both ends notice that the other is gone."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,8 +63,7 @@ class Api:
         record = await self._store.span(span_id, parameters.hex_id("trace", trace, 16) if trace else None)
         if record is None or record.exchange is None:
             return error_answer(404, "there is no exchange of this span id")
-        view = exchange_view(record, record.exchange)
-        return json_answer({**msgspec.structs.asdict(record.exchange), **msgspec.structs.asdict(view)})
+        return json_answer(full(record))
 
     async def span(self, request: Request) -> Response:
         """``GET /api/v1/spans/{span_id}``: any span, in full."""
@@ -122,62 +119,20 @@ class Api:
         live = {"live_subscribers": self._hub.subscribers, "live_dropped": self._hub.dropped}
         return json_answer({**stats, **live})
 
+    async def export(self, request: Request) -> Response:
+        """``GET /api/v1/export/{format}``: all that a query asks for, newest first, as a file."""
+        name = request.path_params["format"]
+        if name not in FORMATS:
+            return error_answer(404, f"there is no such format; formats: {', '.join(FORMATS)}")
+        values = _values(request, *parameters.FILTERS, "limit")
+        query = parameters.query_of(values, time.time_ns())
+        limit = parameters.export_limit(values)
+        return await Download.begun(self._store, query, FORMATS[name], limit)
+
     async def live(self, request: Request) -> Response:
         """``GET /api/v1/live``: server-sent events ``exchange`` (a summary) and ``dropped`` (how many were lost since)."""
         query = parameters.query_of(_values(request, *parameters.FILTERS), time.time_ns())
         return EventStream(self._hub, query)
-
-
-class EventStream(Response):
-    """The response of a live connection. Not Starlette's streaming response: that one drives an async generator, which
-    a disconnect would leave to the garbage collector, its subscription with it.
-    """
-
-    media_type = "text/event-stream"
-
-    def __init__(self, hub: Hub, query: Query) -> None:
-        super().__init__(headers={"cache-control": "no-store"})
-        del self.headers["content-length"]
-        self._hub = hub
-        self._query = query
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Send until the client leaves or the hub closes."""
-        with self._hub.subscribe(self._query) as subscription:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_on_disconnect, receive, nursery.cancel_scope)
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                chunk: bytes | None = b": listening\n\n"
-                while chunk is not None:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    chunk = await _next_chunk(subscription)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-                nursery.cancel_scope.cancel()
-
-
-async def _cancel_on_disconnect(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-async def _next_chunk(subscription: Subscription) -> bytes | None:
-    with trio.move_on_after(HEARTBEAT):
-        news = await subscription.take()
-        if news is None:
-            return None
-        out = bytearray()
-        if news.dropped:
-            out += _event(b"dropped", {"count": news.dropped})
-        for exchange in news.exchanges:
-            out += _event(b"exchange", exchange)
-        return bytes(out)
-    return b": heartbeat\n\n"
-
-
-def _event(name: bytes, value: Any) -> bytes:
-    # JSON has no bare line breaks, so one data line holds it, whatever was captured.
-    return b"event: " + name + b"\ndata: " + _encode(value) + b"\n\n"
 
 
 def _values(request: Request, *allowed: str) -> dict[str, str]:

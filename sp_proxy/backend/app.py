@@ -11,11 +11,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sp_proxy.backend.api import Api, error_answer
+from sp_proxy.backend.api import Api, error_answer, json_answer
 from sp_proxy.backend.guard import Guard, Refusal
 from sp_proxy.backend.hub import Hub
 from sp_proxy.backend.intake import Intake
 from sp_proxy.backend.model import StoreError
+from sp_proxy.backend.openapi import document
 from sp_proxy.backend.page import SECURITY_HEADERS, Page
 from sp_proxy.backend.parameters import ParameterError
 from sp_proxy.backend.store import BadCursorError, Store
@@ -67,7 +68,13 @@ def addresses(api: Api) -> list[tuple[str, Callable[[Request], Awaitable[Respons
         ("/logs", api.logs),
         ("/stats", api.stats),
         ("/live", api.live),
+        ("/export/{format}", api.export),
+        ("/openapi.json", _described),
     ]
+
+
+async def _described(_request: Request) -> Response:
+    return json_answer(document(API))
 
 
 async def _healthy(_request: Request) -> Response:

@@ -1,6 +1,7 @@
 """Query parameters of the API (pure): read strictly, so that a misspelt filter is an error and not a wider answer."""
 
 import re
+import sys
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -109,6 +110,16 @@ def paging(values: dict[str, str]) -> Paging:
     if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MAX_LIMIT):
         raise _wrong("limit", limit, f"1 to {MAX_LIMIT}")
     return Paging(before=values.get("before", ""), limit=int(limit))
+
+
+def export_limit(values: dict[str, str]) -> int:
+    """``limit`` of an export: all, unless it is given."""
+    limit = values.get("limit", "")
+    if not limit:
+        return sys.maxsize
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 19 and int(limit)):
+        raise _wrong("limit", limit, "a number from 1")
+    return int(limit)
 
 
 def hex_id(name: str, value: str, size: int) -> bytes:

@@ -4,7 +4,7 @@ SQLite (``sqlite/``) is the embedded engine. Another engine implements the same 
 Every method may be called from many tasks at once; none blocks the event loop. Failures are ``StoreError``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -56,6 +56,9 @@ class Store(Protocol):
 
     async def span(self, span_id: bytes, trace_id: bytes | None) -> SpanRecord | None:
         """One span in full. Without a trace id the newest one of that span id."""
+
+    async def records(self, ids: Sequence[tuple[str, str]]) -> list[SpanRecord]:
+        """Spans in full, by trace id and span id in hex; those that are not there any more are left out."""
 
     async def trace(self, trace_id: bytes, *, limit: int) -> list[TraceSpan]:
         """Spans of a trace by start time, the first ``limit``."""

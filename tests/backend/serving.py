@@ -1,9 +1,11 @@
 """The real backend on a real socket, for one test."""
 
 import json
+import queue
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -90,3 +92,24 @@ async def backend(host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[htt
         async with httpx.AsyncClient(base_url=url, timeout=20) as client:
             yield client
         nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def threaded(**settings: Any) -> Iterator[str]:
+    """The URL of a running backend, for clients that know nothing of trio."""
+    wanted = Backend(**{"database": ":memory:", **settings})
+    started: queue.SimpleQueue[tuple[str, trio.lowlevel.TrioToken, trio.CancelScope]] = queue.SimpleQueue()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            url = await nursery.start(partial(serve, wanted, sockets=[listener()]))
+            started.put((url, trio.lowlevel.current_trio_token(), nursery.cancel_scope))
+
+    thread = threading.Thread(target=trio.run, args=(main,))
+    thread.start()
+    url, token, scope = started.get(timeout=30)
+    try:
+        yield url
+    finally:
+        trio.from_thread.run_sync(scope.cancel, trio_token=token)
+        thread.join()

@@ -3,7 +3,8 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from sp_proxy.backend import api, hub
+from sp_proxy.backend import hub
+from sp_proxy.backend import live as live_module
 from tests.backend.requests import HOSTILE, START, exchange_span, request_of, sdk_span
 from tests.backend.serving import backend, live, stat, until
 
@@ -201,7 +202,7 @@ async def test_a_reader_that_stalls_loses_the_oldest_and_is_told(monkeypatch):
 
 
 async def test_an_idle_stream_has_heartbeats(monkeypatch):
-    monkeypatch.setattr(api, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(live_module, "HEARTBEAT", 0.02)
     async with backend() as client, live(client) as events:
         with trio.fail_after(20):
             assert [await events.block() for _ in range(3)] == [": listening", ": heartbeat", ": heartbeat"]

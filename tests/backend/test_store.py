@@ -324,13 +324,15 @@ def test_the_store_and_live_updates_answer_a_query_alike(engine, rows, asked):
         ("time>=1700000000001000000ns time<1700000000003000000ns", ["/api/c", "/api/b"]),
         ("trace:" + "75" * 16, ["/other"]),
         ("trace:" + "75" * 16 + " kingfisher", []),
+        ("span:" + "31" * 8, ["/api/a"]),
+        ("-span:" + "31" * 8 + " path:/api/*", ["/api/c", "/api/b"]),
     ],
 )
 async def test_queries(engine, query, expected):
     async with engine() as store:
         await store.append(
             batch_of(
-                exchange_span(at=0, path="/api/a", more={"http.request.header.x-weather": "Sunny"}),
+                exchange_span(at=0, span=b"1" * 8, path="/api/a", more={"http.request.header.x-weather": "Sunny"}),
                 exchange_span(at=1, path="/api/b", session="s2", response_body='{"bird": "Kingfisher"}'),
                 exchange_span(at=2, path="/api/c", status=503, more={"sp.tag.env": "prod"}),
                 exchange_span(at=3, path="/other", service="payment", trace=b"u" * 16),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from sp_proxy.backend.model import Arrived
-from sp_proxy.backend.query.syntax import And, Match, Not, Or, Pattern, Query, Range, Tag, Text, Trace, Word
+from sp_proxy.backend.query.syntax import And, Match, Not, Or, Pattern, Query, Range, Span, Tag, Text, Trace, Word
 
 Predicate = Callable[[Arrived], bool]
 
@@ -26,6 +26,9 @@ def predicate(query: Query) -> Predicate:
         case Trace(trace_id):
             wanted = trace_id.hex()
             return lambda arrived: arrived.summary.trace_id == wanted
+        case Span(span_id):
+            identity = span_id.hex()
+            return lambda arrived: arrived.summary.span_id == identity
         case Text(found):
             patterns = [_word(word) for word in found]
             return lambda arrived: all(pattern.search(arrived.text) for pattern in patterns)

@@ -21,6 +21,7 @@ from sp_proxy.backend.query.syntax import (
     Pattern,
     Query,
     Range,
+    Span,
     StringField,
     Tag,
     Text,
@@ -38,14 +39,14 @@ MAX_TERMS = 100
 
 _STRINGS: tuple[StringField, ...] = get_args(StringField)
 _NUMBERS: tuple[NumberField, ...] = get_args(NumberField)
-FIELDS = (*_STRINGS, *_NUMBERS, "trace", "tag.NAME", "text")
+FIELDS = (*_STRINGS, *_NUMBERS, "trace", "span", "tag.NAME", "text")
 _DIRECTIONS = ("inbound", "outbound", "unknown")
 _SPACE = re.compile(r"\s*")
 _TERM = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:|!=|<=|>=|=|<|>)")
 _VALUE = re.compile(r'"((?:[^"\\]|\\.)*)"|((?:[^\s()"\\]|\\.)+)', re.DOTALL)
 _PIECE = re.compile(r"\\(.)|([*?])|([^\\*?]+)", re.DOTALL)
 _KEYWORD = re.compile(r"(and|or|not)(?=[\s()]|$)", re.IGNORECASE)
-_HEX = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
+_HEX = re.compile(r"[0-9a-fA-F]*", re.ASCII)
 
 
 class QueryError(ValueError):
@@ -158,10 +159,11 @@ class _Parser:
         else:
             if operator not in {":", "=", "!="}:
                 self._fail(f"{field} is compared with :, = or !=", begin)
-            if field == "trace":
-                if not _HEX.fullmatch(value):
-                    self._fail(f"trace: {value[:64]!r} is not a trace id; allowed: 32 hex digits", begin)
-                found = Trace(bytes.fromhex(value))
+            if field in {"trace", "span"}:
+                digits = 32 if field == "trace" else 16
+                if len(value) != digits or not _HEX.fullmatch(value):
+                    self._fail(f"{field}: {value[:64]!r} is not a {field} id; allowed: {digits} hex digits", begin)
+                found = Trace(bytes.fromhex(value)) if field == "trace" else Span(bytes.fromhex(value))
             else:
                 found = self._text_search(begin, value)
         return Not(found) if operator == "!=" else found

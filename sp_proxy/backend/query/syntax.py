@@ -78,6 +78,12 @@ class Trace(Struct, frozen=True):
     trace_id: bytes
 
 
+class Span(Struct, frozen=True):
+    """The exchange has this span id."""
+
+    span_id: bytes
+
+
 class Word(Struct, frozen=True):
     """A word of a text search, folded; ``prefix``: of which only the beginning is given."""
 
@@ -109,7 +115,7 @@ class Or(Struct, frozen=True):
     parts: tuple["Query", ...]
 
 
-Query = Match | Tag | Range | Trace | Text | Not | And | Or
+Query = Match | Tag | Range | Trace | Span | Text | Not | And | Or
 
 EVERYTHING = And(())
 
@@ -174,6 +180,8 @@ def text_of(query: Query) -> str:
             return _range_text(field, low, high)
         case Trace(trace_id):
             return f"trace:{trace_id.hex()}"
+        case Span(span_id):
+            return f"span:{span_id.hex()}"
         case Text(found):
             return " ".join(f'text:"{word.text}{"*" if word.prefix else ""}"' for word in found)
         case Not(part):

@@ -5,7 +5,7 @@ import sqlite3
 from functools import lru_cache
 from typing import Any
 
-from sp_proxy.backend.query.syntax import And, Match, Not, Or, Pattern, Query, Range, Tag, Text, Trace
+from sp_proxy.backend.query.syntax import And, Match, Not, Or, Pattern, Query, Range, Span, Tag, Text, Trace
 from sp_proxy.backend.sqlite import search
 
 _COLUMNS = {"session": "session_id", "duration": "duration_ns", "time": "start_unix_ns"}
@@ -27,6 +27,8 @@ def condition(query: Query, table: str = "") -> Condition:
             return _between(f"e.{_COLUMNS.get(field, field)}", low, high)
         case Trace(trace_id):
             return "e.id IN (SELECT id FROM spans WHERE trace_id = ?)", [trace_id]
+        case Span(span_id):
+            return "e.id IN (SELECT id FROM spans WHERE span_id = ?)", [span_id]
         case Text(words):
             assert table
             return f"e.id IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", [search.expression(words)]  # noqa: S608

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from sp_proxy.backend.model import ExchangePage
-from sp_proxy.backend.query.syntax import Match, Query, Range, Text, Trace, all_of, conjuncts, has_text
+from sp_proxy.backend.query.syntax import Match, Query, Range, Span, Text, Trace, all_of, conjuncts, has_text
 from sp_proxy.backend.sqlite import rows, search
 from sp_proxy.backend.sqlite.condition import Condition, condition
 from sp_proxy.backend.store import BadCursorError
@@ -70,7 +70,7 @@ def exchanges(
     deadline = clock() + budget
     if has_text(query):
         scan.walk_segments(lambda: clock() > deadline)
-    elif any(isinstance(part, Trace) for part in conjuncts(query)):
+    elif any(isinstance(part, Trace | Span) for part in conjuncts(query)):
         scan.take(*condition(query))
     else:
         scan.walk(lambda: clock() > deadline)

@@ -7,7 +7,7 @@ but one connection and everything takes its turn. All of it happens in threads.
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -175,6 +175,15 @@ class SqliteStore:
     async def span(self, span_id: bytes, trace_id: bytes | None) -> SpanRecord | None:
         """``Store.span``."""
         return await self._read(lambda connection: read.span(connection, span_id, trace_id))
+
+    async def records(self, ids: Sequence[tuple[str, str]]) -> list[SpanRecord]:
+        """``Store.records``."""
+
+        def each(connection: sqlite3.Connection) -> list[SpanRecord]:
+            found = (read.span(connection, bytes.fromhex(span), bytes.fromhex(trace)) for trace, span in ids)
+            return [record for record in found if record is not None]
+
+        return await self._read(each)
 
     async def trace(self, trace_id: bytes, *, limit: int) -> list[TraceSpan]:
         """``Store.trace``."""

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from sp_proxy.backend.query.syntax import And, Match, Not, Or, Pattern, Range, Tag, Text, Trace, Word
+from sp_proxy.backend.query.syntax import And, Match, Not, Or, Pattern, Range, Span, Tag, Text, Trace, Word
 from tests.backend.requests import START
 
 TRACES = (b"t" * 16, b"u" * 16)
@@ -59,6 +59,7 @@ def leaves():
         st.builds(Tag, st.sampled_from(["env", "team"]), patterns(st.sampled_from(["prod", "p", ""]))),
         *(ranges(field) for field in limits),
         st.builds(Trace, st.sampled_from(TRACES)),
+        st.builds(Span, st.just(b"s" * 8)),
         st.builds(
             Text,
             st.lists(

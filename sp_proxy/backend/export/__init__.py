@@ -1,0 +1,1 @@
+"""Exchanges for other programs: HAR, command lines, OTLP-JSON, lines of JSON."""
