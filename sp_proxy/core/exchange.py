@@ -46,6 +46,8 @@ class WebSocketMessage(Struct, frozen=True, array_like=True, gc=False):
     """Payload bytes on the wire: of a compressed message, its compressed size."""
     content: bytes = b""
     """Decompressed, cut at a limit; empty where it could not be kept."""
+    complete: bool = True
+    """``content`` is all of it. Sizes do not tell: of a compressed message, ``size`` is another one's."""
 
 
 class WebSocketSummary(Struct, frozen=True, array_like=True):

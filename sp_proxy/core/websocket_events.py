@@ -51,8 +51,7 @@ def encode(summary: WebSocketSummary, redact: RedactBody) -> bytes:
             int_attribute(_SIZE, message.size, _EVENT_ATTRIBUTE),
         ]
         if message.content:
-            complete = len(message.content) >= message.size
-            value = redact(message.content, media_type(message.content, binary=message.binary), complete)
+            value = redact(message.content, media_type(message.content, binary=message.binary), message.complete)
             if value is not None:
                 event.append(string_attribute(_CONTENT, value, _EVENT_ATTRIBUTE))
         pieces.append(delimited(_EVENT, b"".join(event)))

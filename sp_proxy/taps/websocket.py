@@ -39,6 +39,7 @@ class _Direction:
         self.compressed = False
         self.size = 0
         self.content = bytearray()
+        self.complete = True  # nothing of the content is missing
         self.control = bytearray()
         self.keep = True  # content of messages; after an inflated one that was too long, no more
         self.fresh_context = fresh_context  # each message is compressed on its own
@@ -75,6 +76,7 @@ class _Direction:
         self.compressed = compressed
         self.size = 0
         self.content.clear()
+        self.complete = True
         return True
 
     def unmask(self, piece: bytes) -> bytes:
@@ -92,17 +94,17 @@ class _Direction:
         room = limit - len(self.content)
         if not self.compressed:
             self.content += piece[: max(0, room)]
+            self.complete = self.complete and len(piece) <= room
             return
-        if not self.keep:
-            return
-        try:
-            self.content += self.inflater.decompress(piece, room + 1)
-        except zlib.error:
-            self.keep = False
-            return
-        if len(self.content) > limit or self.inflater.unconsumed_tail:
-            del self.content[limit:]
-            self.keep = False
+        if self.keep:
+            try:
+                self.content += self.inflater.decompress(piece, room + 1)
+            except zlib.error:
+                self.keep = False
+            if len(self.content) > limit or self.inflater.unconsumed_tail:
+                del self.content[limit:]
+                self.keep = False
+        self.complete = self.complete and self.keep
 
     def end_message(self, limit: int) -> None:
         """The last frame of a message has passed."""
@@ -167,8 +169,11 @@ class WebSocketTap:
             return
         side.size += len(piece)
         side.bytes += len(piece)
-        if len(self._messages) < self._max_messages and (side.compressed or len(side.content) < self._max_size):
-            side.add(side.unmask(piece), self._max_size)
+        if len(self._messages) < self._max_messages:
+            if side.compressed or len(side.content) < self._max_size:
+                side.add(side.unmask(piece), self._max_size)
+            else:
+                side.complete = False
 
     def _end_frame(self, side: _Direction) -> None:
         side.left = -1
@@ -180,7 +185,10 @@ class WebSocketTap:
             if wanted:
                 side.end_message(self._max_size)
                 self._messages.append(
-                    WebSocketMessage(side is self._client, self._unix_ns(), side.binary, side.size, bytes(side.content))
+                    WebSocketMessage(
+                        *(side is self._client, self._unix_ns(), side.binary, side.size, bytes(side.content)),
+                        complete=side.complete,
+                    )
                 )
             else:
                 side.open = False

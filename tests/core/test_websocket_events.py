@@ -55,7 +55,7 @@ def test_what_redaction_leaves_out_is_left_out():
     def refuse(content: bytes, kind: bytes, complete: bool) -> None:
         asked.append((content, kind, complete))
 
-    message = WebSocketMessage(True, 1, False, 9, b" [1, 2")
+    message = WebSocketMessage(True, 1, False, 9, b" [1, 2", complete=False)
     span = Span.FromString(encode(WebSocketSummary(1, 9, 0, 0, 0, (message,)), refuse))
     assert asked == [(b" [1, 2", b"application/json", False)]
     assert "websocket.message.content" not in attributes(span.events[0].attributes)

@@ -25,7 +25,7 @@ from sp_proxy import regex
 from sp_proxy.admin.metrics import SupervisorStats, build_registry
 from sp_proxy.admin.status import status_document
 from sp_proxy.channel.frames import Records
-from sp_proxy.core.exchange import Exchange
+from sp_proxy.core.exchange import Exchange, WebSocketMessage, WebSocketSummary
 from sp_proxy.core.redact.config import RedactionConfig
 from sp_proxy.core.redact.detectors import has_check_digit
 from sp_proxy.core.redact.redactor import Redactor
@@ -142,6 +142,21 @@ def json_escaped(secret: str) -> dict[str, Any]:
 
 
 MULTIPART = "multipart/form-data; boundary=B"
+
+
+def message(text: str, *, missing: int = 0, binary: bool = False, from_client: bool = True) -> Make:
+    """A WebSocket message; ``missing`` says how many bytes at its end were not kept."""
+
+    def make(secret: str) -> dict[str, Any]:
+        content = text.replace("{}", secret).encode()
+        kept = content[: len(content) - missing]
+        # Its size on the wire is that of a compressed one, smaller than what was kept of it.
+        recorded = WebSocketMessage(from_client, 1, binary, 3, kept, complete=not missing)
+        return {"websocket": WebSocketSummary(1, 3, 0, 0, 1000, (recorded,))}
+
+    return make
+
+
 PLACES: list[tuple[str, Callable[[int], str], Make]] = [
     # header fields, and what stands in them
     ("named field", word, request_field("X-Api-Key")),
@@ -237,6 +252,15 @@ PLACES: list[tuple[str, Callable[[int], str], Make]] = [
     ("coding that nobody knows", word, body(JSON, '{"password":"{}"}', coding="rot0")),
     ("coding that is not true", word, body(JSON, '{"password":"{}"}', coding="gzip")),
     ("grpc message", jwt, body("application/grpc", "\0\0\0\0\x7f\n{}\x12\x01x")),
+    ("websocket, json", word, message('{"password":"{}"}')),
+    ("websocket, json with blanks, deep", word, message(' \n[{"a":{"password":"{}"}}]', from_client=False)),
+    ("websocket, json, dropped", word, message('{"dropped":"{}"}')),
+    ("websocket, json, cut", word, message('{"password":"{}","more":"text"}', missing=8)),
+    ("websocket, card in json", card, message('{"n":{}}')),
+    ("websocket, text by a pattern", word, message("his SSN: {} is")),
+    ("websocket, detector", jwt, message("token {} please")),
+    ("websocket, detector, cut", jwt, message("token {}", missing=10)),
+    ("websocket, binary", aws, message("\0\1{}", binary=True)),
     ("image", aws, response_body("image/png", "\x89PNG\0\0{}")),
 ]  # fmt: skip
 

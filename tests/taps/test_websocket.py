@@ -11,6 +11,7 @@ from wsproto.extensions import PerMessageDeflate
 
 from sp_proxy.core.exchange import Direction, Exchange, WebSocketSummary
 from sp_proxy.taps.websocket import MAX_MESSAGE_BYTES, WebSocketTap
+from tests.taps.rig import cut
 
 HANDSHAKE = Exchange(
     *(Direction.INBOUND, 0, 0, 0, b"", b"", b"", b"", b"", "http", "1.1", b"GET", b"/", b"", b"", b"", 0),
@@ -79,7 +80,36 @@ def test_long_content_is_cut_and_its_size_is_true():
     watcher = tap()
     watcher.feed(client.send(BytesMessage(b"x" * 1_000_000)), from_client=True)
     (message,) = summary(watcher).messages
-    assert (message.size, len(message.content)) == (1_000_000, MAX_MESSAGE_BYTES)
+    assert (message.size, len(message.content), message.complete) == (1_000_000, MAX_MESSAGE_BYTES, False)
+
+
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=4),
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.integers(0, 300), max_size=6),
+)
+@settings(deadline=None, max_examples=150)
+def test_a_message_is_complete_when_all_of_it_was_kept(sizes, deflate, no_takeover, places):
+    """Also where it is compressed, and its size on the wire says nothing of it; in fragments, and however it is cut."""
+    client, _ = ends(deflate=deflate, no_takeover=no_takeover)
+    extensions = "permessage-deflate" + ("; client_no_context_takeover" if no_takeover else "") if deflate else ""
+    watcher = tap(extensions, max_size=20)
+    contents = [bytes(range(size)) for size in sizes]
+    stream = b"".join(
+        client.send(BytesMessage(content[:7], message_finished=False))
+        + client.send(BytesMessage(content[7:], message_finished=True))
+        for content in contents
+    )
+    for piece in cut(stream, places):
+        watcher.feed(piece, from_client=True)
+    lost = False
+    for content, message in zip(contents, summary(watcher).messages, strict=True):
+        if lost:  # what is compressed with the context of one that was too long
+            assert (message.content, message.complete) == (b"", False)
+        else:
+            assert (message.content, message.complete) == (content[:20], len(content) <= 20)
+        lost = lost or (deflate and not no_takeover and len(content) > 20)
 
 
 def test_compressed_messages_are_read_with_the_context_of_earlier_ones():
