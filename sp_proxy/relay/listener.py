@@ -18,8 +18,8 @@ class Listener:
     resolve: bool
     """The fixed upstream is a name."""
 
-    def destination(self, accepted: socket.socket, local: tuple[str, int]) -> tuple[str, int] | None:
-        """Where an accepted connection goes (``local``: its own address); None if it was made to a transparent listener itself.
+    def destination(self, accepted: socket.socket) -> tuple[str, int] | None:
+        """Where an accepted connection goes; None if it was made to a transparent listener itself.
 
         Without redirection the kernel knows no original destination, or names the address that was connected to: our own.
         Relaying there would arrive here again, for ever. Raises OSError when the connection is already gone.
@@ -27,6 +27,6 @@ class Listener:
         if self.upstream is not None:
             return self.upstream
         destination = original_dst(accepted)
-        if destination is None or destination == local:
+        if destination is None or destination == accepted.getsockname()[:2]:
             return None
         return destination

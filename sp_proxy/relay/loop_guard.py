@@ -17,6 +17,7 @@ _OWNER_BYTES = 2
 TABLE_BYTES = 65536 * _SLOT_BYTES
 OWNERS = range(1, 65536)
 """Numbers of processes: the first two bytes of a slot, in which 0 means that it is free."""
+_FREE = bytes(_OWNER_BYTES)
 
 
 def _number(owner: int) -> bytes:
@@ -47,6 +48,11 @@ class LoopGuard:
         at = local_port * _SLOT_BYTES
         if self._table[at : at + _OWNER_BYTES] == self._owner:
             self._table[at : at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
+
+    def knows(self, local_port: int) -> bool:
+        """Whether an upstream connection of ours leaves from this port of any address."""
+        at = local_port * _SLOT_BYTES
+        return self._table[at : at + _OWNER_BYTES] != _FREE
 
     def is_ours(self, source: tuple[str, int], destination: tuple[str, int]) -> bool:
         """Whether the connection from ``source``, originally to ``destination``, is an upstream connection of ours."""

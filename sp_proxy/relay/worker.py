@@ -37,6 +37,7 @@ from sp_proxy.relay.heartbeat import Heartbeat
 from sp_proxy.relay.listener import Listener
 from sp_proxy.relay.long_exchanges import record_long
 from sp_proxy.relay.loop_guard import LoopGuard
+from sp_proxy.relay.poller import READABLE, Poller
 from sp_proxy.taps.context import TapContext
 from sp_proxy.taps.labels import Labels
 
@@ -44,8 +45,9 @@ log = logging.getLogger(__name__)
 
 TOTALS_INTERVAL = 1.0
 """Seconds between two reports of the running totals."""
-BACKLOG = 4096
-"""As the supervisor bound them: listening again must not make the queue shorter."""
+ACCEPTED_AT_ONCE = 8
+ACCEPT_PAUSE = 0.2
+"""Seconds."""
 DRAIN_IDLE = 0.5
 """Seconds that a connection must be idle before a drain closes it: a request that is on its way must not meet a reset."""
 WITHDRAWAL_LINGER = 0.1
@@ -66,6 +68,7 @@ class Worker:
         self.loop = loop
         self.counters: defaultdict[str, int] = defaultdict(int)
         self.connections: set[Connection] = set()
+        self.poller = Poller(loop)
         self.loop_guard = LoopGuard(config.loop_guard_fd, config.loop_guard_owner)
         self.detection = Detection(config)
         channel = socket.socket(fileno=config.channel_fd)
@@ -73,8 +76,8 @@ class Worker:
         self.sender = Sender(loop, channel, self.counters)
         self._heartbeat = Heartbeat(loop, config.heartbeat_port, config.heartbeat_interval)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._servers: list[asyncio.Server] = []
         self._drain_deadline = 0.0
+        self._accept_failed = False
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -103,6 +106,7 @@ class Worker:
         )
         listening = socket.socket(fileno=config.fd)
         listening.setblocking(False)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # on Linux, connections inherit it
         upstream = (config.upstream_host, config.upstream_port) if config.upstream_host else None
         resolve = upstream is not None
         if upstream is not None:
@@ -127,9 +131,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGUSR1, self._told.set)
         self.sender.on_closed_by_receiver(self._stop_soon)
         for listener in self._listeners:
-            self._servers.append(
-                await loop.create_server(partial(self._accept, listener), sock=listener.listening, backlog=BACKLOG)
-            )
+            self._listen(listener)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
@@ -145,8 +147,8 @@ class Worker:
             self._heartbeat.stop()  # not withdrawn: connections go to those who have taken over
         elif self._heartbeat.withdraw():
             await asyncio.sleep(WITHDRAWAL_LINGER)
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            self.poller.close(listener.listening)
         self.sender.message(Retired())
         await self._wait_for_connections()
         await self._drain()
@@ -160,9 +162,30 @@ class Worker:
             log.error("the exporter did not take the last records in time: they are lost")  # noqa: TRY400
         self.sender.close()
 
-    def _accept(self, listener: Listener) -> asyncio.Protocol:
-        self.counters["connections"] += 1
-        return Connection(self, listener).downstream
+    def _listen(self, listener: Listener) -> None:
+        """Take connections, until the worker stops."""
+        if listener.listening.fileno() >= 0:
+            self.poller.register(listener.listening.fileno(), READABLE, partial(self._accept, listener))
+
+    def _accept(self, listener: Listener, _: int) -> None:
+        """Some connections wait: take a few, and leave the others to the next turn or to another worker."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                sock, address = listener.listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # No descriptors or no memory left: the connections wait in the kernel, and are asked for again later.
+                self.counters["accept_failed"] += 1
+                if not self._accept_failed:
+                    self._accept_failed = True
+                    log.error("connections cannot be accepted for now: %s", error.strerror)  # noqa: TRY400
+                self.poller.unregister(listener.listening.fileno())
+                self.loop.call_later(ACCEPT_PAUSE, self._listen, listener)
+                return
+            sock.setblocking(False)
+            self.counters["connections"] += 1
+            Connection(self, listener).accept(sock, address[:2])
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():

@@ -1,0 +1,330 @@
+"""One end of a relayed connection: a socket that does not block, with what it has not yet taken.
+
+An end can finish (its end of stream goes out behind all that was written), be closed, or be reset; what it has to say of the
+other end is passed to ``Connection``. Whoever writes more than ``limit`` bytes ahead waits: the other end is not read.
+"""
+
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from sp_proxy.relay.poller import BROKEN, HUNG_UP, READABLE, WRITABLE
+from sp_proxy.relay.splice import Splice
+
+if TYPE_CHECKING:
+    from sp_proxy.relay.connection import Connection
+
+log = logging.getLogger(__name__)
+
+READ_SIZE: Final = 65536
+BULK_READ: Final = 262144
+"""Bytes asked for once a read of the usual size has been filled."""
+AHEAD: Final = 131072
+"""A read this large says that the sender is ahead of us."""
+MAX_EARLY_BYTES: Final = 65536
+"""Kept of what is written before the connection is there."""
+_LINGER_RESET: Final = struct.pack("ii", 1, 0)
+_MAX_DRAIN_BYTES: Final = 8 * 1024 * 1024
+"""More than a socket's receive buffer grows to by default (6 MiB, net.ipv4.tcp_rmem)."""
+_FAULT: Final = BROKEN | HUNG_UP
+
+
+class Stream:
+    """What both ends have in common. ``other`` is the end to which this one's bytes go."""
+
+    __slots__ = (
+        "_events",
+        "_failing",
+        "_fileno",
+        "_finishing",
+        "_out",
+        "_parked",
+        "_read_size",
+        "_recv",
+        "_send",
+        "_throttling",
+        "awaited",
+        "closing",
+        "connection",
+        "ended",
+        "lost",
+        "other",
+        "sock",
+        "splice",
+        "splice_due",
+    )
+
+    sock: socket.socket
+    _send: Callable[[bytes | memoryview], int]
+
+    def __init__(self, connection: "Connection") -> None:
+        self.connection = connection
+        self.other: Stream
+        self.ended = False
+        """Its end of stream has been seen."""
+        self.closing = False
+        """It is closed as soon as it has taken what was written."""
+        self.lost = True
+        """It is gone, or not yet there."""
+        self.awaited = False
+        """It is not yet there, and what is written to it is kept."""
+        self.splice_due = 0
+        """So many bytes will be spliced, once the other end has taken what was written."""
+        self.splice: Splice | None = None
+        """Reads from this end."""
+        self._out = bytearray()
+        self._failing = False  # what it was sent has failed, which is passed on in the next turn of the loop
+        self._finishing = False
+        self._throttling = False  # the other end waits for us
+        self._events = 0
+        self._parked = True  # not registered: not yet, or because it would only be told of its fault again
+        self._read_size = READ_SIZE
+
+    # ---- beginning
+
+    def take(self, sock: socket.socket) -> None:
+        """It is there."""
+        self.sock = sock
+        self.lost = self.awaited = False
+        self._send = sock.send
+        self._recv = sock.recv
+        self._fileno = sock.fileno()
+
+    def watch(self, *, reading: bool) -> None:
+        """See what becomes of it."""
+        if self.lost:
+            return
+        self._wait_for(READABLE if reading else 0)
+        if self._out or self._finishing:
+            self._flush()
+
+    # ---- reading
+
+    def received(self, data: bytes) -> None:
+        """Bytes came from it."""
+        raise NotImplementedError
+
+    def received_end(self) -> None:
+        """It has finished sending; it may still receive."""
+        raise NotImplementedError
+
+    def _on_events(self, events: int) -> None:
+        try:
+            if events & WRITABLE and not self.lost:
+                self._flush()
+            if self.lost or self._failing:
+                return  # the error has been told once: a read would now see an orderly end
+            if events & READABLE and self._events & READABLE:
+                self._read()
+            elif events & _FAULT:
+                self._told_of_a_fault(events)
+        except Exception as error:  # noqa: BLE001 (a fault of ours costs this connection, not the worker)
+            self.connection.failed(error)
+
+    def _read(self) -> None:
+        try:
+            data = self._recv(self._read_size)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.lose(error)
+            return
+        if data:
+            self._read_size = BULK_READ if len(data) >= READ_SIZE else READ_SIZE
+            self.received(data)
+            return
+        self.ended = True
+        self.received_end()
+        if not self.lost:
+            self._wait_for(self._events & ~READABLE)
+
+    def _told_of_a_fault(self, events: int) -> None:
+        """Nobody reads from it now, so nobody else finds out."""
+        if events & BROKEN:
+            number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self.lose(ConnectionResetError(number, "connection lost"))
+        else:
+            # Both directions have ended, and what has come is yet to be read.
+            self._parked = True
+            self.connection.poller.unregister(self._fileno)
+
+    def pause(self) -> None:
+        """Let what comes wait in the kernel."""
+        self._wait_for(self._events & ~READABLE)
+
+    def resume(self) -> None:
+        """Read on."""
+        if not (self.lost or self.closing or self.ended):
+            self._wait_for(self._events | READABLE)
+
+    def _wait_for(self, events: int) -> None:
+        if self._parked:
+            self._parked = False
+            self.connection.poller.register(self._fileno, events, self._on_events)
+        elif events != self._events:
+            self.connection.poller.modify(self._fileno, events)
+        self._events = events
+
+    def unread(self) -> bytes:
+        """What the kernel still has of a connection which was lost while we wrote to it.
+
+        A peer that answers early and closes resets us for what we go on sending; its answer is in our receive buffer all
+        the same, where a client connected directly would find it.
+        """
+        pieces = []
+        total = 0
+        try:
+            while total < _MAX_DRAIN_BYTES and (piece := self._recv(BULK_READ)):
+                pieces.append(piece)
+                total += len(piece)
+        except OSError:
+            pass  # the reset itself, behind the data
+        return b"".join(pieces)
+
+    # ---- writing
+
+    def write(self, data: bytes) -> None:
+        """Send it, behind what has been written before."""
+        out = self._out
+        if self.lost or self.closing:
+            if self.awaited:
+                self._keep_early(data)
+            return
+        if out:
+            out += data
+        else:
+            try:
+                sent = self._send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._lose_soon(error)
+                return
+            if sent == len(data):
+                return
+            out += memoryview(data)[sent:]
+            self._wait_for(self._events | WRITABLE)
+        if not self._throttling and len(out) > self.connection.buffer_size:
+            self._throttle()
+
+    def _keep_early(self, data: bytes) -> None:
+        self.connection.early_at = self.connection.loop.time()
+        self._out += data
+        if not self._throttling and len(self._out) > MAX_EARLY_BYTES:
+            self._throttle()
+
+    def _throttle(self) -> None:
+        self._throttling = True
+        other = self.other
+        if not other.lost and not other.splice_due:
+            other.pause()
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were written and not yet taken."""
+        return len(self._out)
+
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            try:
+                with memoryview(out) as view, view[:BULK_READ] as piece:
+                    sent = self._send(piece)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                out.clear()
+                self.lose(error)
+                return
+            del out[:sent]
+        if out:
+            self._wait_for(self._events | WRITABLE)
+        else:
+            self._wait_for(self._events & ~WRITABLE)
+            if self.closing:
+                self._close()
+                return
+            if self._finishing:
+                self._shut_down()
+                if self.lost:
+                    return
+        if self.other.splice_due:
+            if not out:
+                self.connection.begin_splice(self.other)
+        elif self._throttling and 4 * len(out) <= self.connection.buffer_size:
+            self._throttling = False
+            self.other.resume()
+
+    def finish(self) -> None:
+        """Pass on an end of stream, behind all that was written."""
+        if self._finishing or self.closing or (self.lost and not self.awaited):
+            return
+        self._finishing = True
+        if not self._out and not self.lost:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:  # reset in the meantime
+            self._lose_soon(error)
+
+    # ---- ending
+
+    def close(self) -> None:
+        """In order, when all that was written has been taken."""
+        if self.lost or self.closing:
+            return
+        if self._out:
+            self.closing = True
+            self.pause()
+        else:
+            self._close()
+
+    def reset(self, *, now: bool = False) -> None:
+        """Pass on an abort: what has been written still arrives (unless ``now``), then a reset."""
+        if self.lost:
+            return
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        if now:
+            self.abort()
+        elif self.closing:
+            return
+        elif self._out:
+            self.closing = True
+            self.pause()
+        else:
+            self._close()
+
+    def abort(self) -> None:
+        """Close it now: without a reset, unless there is something unread, or ``reset`` has asked for one."""
+        if not self.lost:
+            self._out.clear()
+            self._close()
+
+    def _close(self) -> None:
+        self.lost = True
+        self.connection.poller.close(self.sock)
+        self.connection.lost(self, None)
+
+    def lose(self, error: OSError) -> None:
+        """It has been lost: the other end is told by ``Connection``, behind what is still to be read."""
+        if self.lost:
+            return
+        self.lost = True
+        self._out.clear()
+        self.connection.lost(self, error)
+        self.connection.poller.close(self.sock)
+
+    def _lose_soon(self, error: OSError) -> None:
+        """Not from within a call of the tap's."""
+        self._failing = True
+        self._send = _swallow
+        self.connection.loop.call_soon(self.lose, error)
+
+
+def _swallow(data: bytes | memoryview) -> int:
+    """Nobody is there to send to any more."""
+    return len(data)
