@@ -1,23 +1,29 @@
-"""Protocols on top of HTTP, through real redirect rules in both directions: gRPC, WebSocket, server-sent events, HTTP/2 without
-TLS, half-closed connections. Each is spoken by an unmodified implementation on both ends where there is one.
+"""Protocols on top of HTTP, through real redirect rules in both directions: WebSocket, server-sent events, HTTP/2 without TLS,
+half-closed connections. Each is spoken by an unmodified implementation on both ends where there is one. (``test_grpc``,
+``test_http2_peers``, ``test_databases`` and ``test_tls`` have more.)
 """
 
 import http.server
 import itertools
 import json
+import random
 import socket
 import threading
+import time
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import pytest
 import websockets.sync.client
 import websockets.sync.server
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 
 from tests.e2e.conftest import Site
 from tests.e2e.contract import check_identity, check_injected, check_request_headers, check_span, joined
 from tests.e2e.harness import TIMEOUT
 from tests.e2e.servers import ECHO_PORT, SocketServer, http_server, listen
+from tests.netns import Namespace
 
 DIRECTIONS = ["inbound", "outbound"]
 _numbers = itertools.count(1)
@@ -59,11 +65,13 @@ def test_http2_without_tls(site: Site, direction: str):
 # ---- WebSocket
 
 
+@pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_websocket_with_big_messages(site: Site, direction: str):
+def test_a_websocket_with_big_messages(site: Site, direction: str, family: int):
+    """With compression (permessage-deflate), 16 MiB that cannot be compressed among them."""
     near, far = site.ends(direction)
     path = token()
-    big = bytes(range(256)) * (5 << 12)
+    big = random.Random(7).randbytes(16 << 20)
     seen: dict[str, str] = {}
 
     def handle(connection: websockets.sync.server.ServerConnection) -> None:
@@ -77,11 +85,13 @@ def test_a_websocket_with_big_messages(site: Site, direction: str):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     port = listening.getsockname()[1]
+    host = far.ipv4 if family == 4 else far.ipv6
     try:
-        stream = near.call(partial(socket.create_connection, (far.ipv4, port), TIMEOUT))
-        uri = f"ws://{far.ipv4}:{port}{path}"
+        stream = near.call(partial(socket.create_connection, (host, port), TIMEOUT))
+        uri = f"ws://{host}:{port}{path}" if family == 4 else f"ws://[{host}]:{port}{path}"
         with websockets.sync.client.connect(uri, sock=stream, max_size=None, proxy=None) as client:
-            for message in ("tea", big, "GET / HTTP/1.1\r\n\r\n"):
+            assert [type(each) for each in client.protocol.extensions] == [PerMessageDeflate]
+            for message in ("tea", big, "tea" * 100_000, "GET / HTTP/1.1\r\n\r\n"):
                 client.send(message)
                 assert client.recv(TIMEOUT) == message[::-1]
             assert client.ping().wait(TIMEOUT)
@@ -143,6 +153,59 @@ def test_server_sent_events_arrive_one_by_one(site: Site, direction: str):
     check_span(exchange, direction, "shop", 200)
     assert exchange["response"]["body"]["data"] == "".join(f"data: {number}\n\n" for number in range(5))
     assert exchange["attributes"]["sp.ttfb_ms"] < exchange["duration_ns"] / 1e6
+
+
+EVENTS = 40
+LATE = 0.05
+"""Seconds by which an event may arrive later than directly."""
+
+
+class Timed(http.server.BaseHTTPRequestHandler):
+    """Sends events with the time at which they were sent, some of them together."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for number in range(EVENTS):
+            event = b"data: %.6f\n\n" % time.monotonic()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
+            time.sleep(0.01 if number % 4 else 0)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def delays(near: Namespace, host: str, port: int) -> list[float]:
+    """How long each event was on its way."""
+
+    def read() -> list[float]:
+        taken = []
+        with socket.create_connection((host, port), TIMEOUT) as connection, connection.makefile("rb") as stream:
+            connection.sendall(b"GET /events HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n")
+            for line in stream:
+                if line.startswith(b"data: "):
+                    taken.append(time.monotonic() - float(line[6:]))
+                if line == b"0\r\n":
+                    break
+        return taken
+
+    return near.call(read)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_server_sent_events_are_not_late(site: Site, direction: str, family: int):
+    near, far = site.ends(direction)
+    with http_server(far, Timed, 9001):
+        direct = delays(far, "127.0.0.1", 9001)
+        relayed = delays(near, far.ipv4 if family == 4 else far.ipv6, 9001)
+    assert len(relayed) == len(direct) == EVENTS
+    assert median(relayed) - median(direct) < LATE
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

@@ -4,12 +4,17 @@ import itertools
 import json
 import os
 import signal
+import ssl
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import Pair
 from tests.e2e.contract import check_identity, check_injected, joined
+from tests.e2e.grpc_calls import TLS_PORT as GRPC_TLS_PORT
+from tests.e2e.grpc_calls import calls, check_records, grpc_server, without_identity
 from tests.e2e.harness import TIMEOUT, eventually, total
 from tests.e2e.intercepted import TLS_PORT, TlsSite, address, fetch, tls_site
 from tests.netns import Namespace
@@ -69,13 +74,57 @@ class TestOpened:
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_httpx_with_http2(site: TlsSite, direction: str, family: int):
+    near, far = site.ends(direction)
+    path = fresh_path()
+
+    def inside() -> list[httpx.Response]:
+        trusted = ssl.create_default_context(cafile=str(site.ca))
+        with httpx.Client(http2=True, verify=trusted, trust_env=False, timeout=TIMEOUT) as client:
+            request = client.build_request("POST", f"https://{address(far, family)}:{TLS_PORT}{path}", content=b"tea")
+            request.extensions["sni_hostname"] = "shop.test"
+            return [client.send(request) for _ in range(2)]
+
+    answers = near.call(inside)
+    assert [answer.http_version for answer in answers] == ["HTTP/2", "HTTP/2"]
+    for answer in answers:
+        seen = joined(answer.json()["headers"])
+        check_injected(seen, "shop")
+        exchange = site.daemon.exchange_where(trace=seen["traceparent"].split("-")[1])
+        check_identity(exchange, seen)
+        assert exchange["attributes"]["network.protocol.version"] == "2"
+
+
+@pytest.fixture(scope="module")
+def grpc_directly(site: TlsSite) -> Iterator[dict[str, Any]]:
+    """What came of the calls inside of one namespace; there is a server on both sides."""
+    with (
+        grpc_server(site.pod, GRPC_TLS_PORT, site.origin),
+        grpc_server(site.outside, GRPC_TLS_PORT, site.origin),
+    ):
+        yield calls(site.outside, "localhost", GRPC_TLS_PORT, str(site.origin), "shop.test")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_grpc(site: TlsSite, grpc_directly: dict[str, Any], direction: str, family: int):
+    near, far = site.ends(direction)
+    results = calls(near, address(far, family), GRPC_TLS_PORT, str(site.ca), "shop.test")
+    assert without_identity(results) == without_identity(grpc_directly)
+    check_records(site.daemon, results, direction, "https")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
 def test_what_is_never_opened_shows_the_origin_s_own_certificate(site: TlsSite, direction: str, family: int):
     near, far = site.ends(direction)
     path = fresh_path()
     answer = ask(near, far, family, "bank.test", path, "--cacert", str(site.origin))
     assert answer.code == 0
     assert "x-sp-service-name" not in joined(answer.seen["headers"])
-    site.daemon.wait_metric("sp_proxy_worker_tls_server_names_total", lambda count: count >= 1, 'server_name="bank.test"')
+    site.daemon.wait_metric(
+        "sp_proxy_worker_tls_server_names_total", lambda count: count >= 1, 'server_name="bank.test"'
+    )
     site.daemon.wait_metric("sp_proxy_worker_tls_connections_total", lambda count: count >= 1, f'port="{TLS_PORT}"')
     assert total(site.daemon.metrics(), "sp_proxy_worker_tls_alpn_total", 'protocol="h2"') >= 1
     assert site.daemon.exchanges(path=path) == []
