@@ -129,7 +129,9 @@ def _supervisor(stats: SupervisorStats) -> Iterator[Metric]:
     build.add_metric([__version__], 1)
     yield build
     yield _gauge("draining", "1 while the daemon drains.", stats.draining)
-    yield _gauge("exporter_running", "0 after a fault in the exporter: nothing is delivered.", stats.exporter_running)
+    yield _gauge(
+        "exporter_running", "0 while a stage of it waits to be begun again after a fault.", stats.exporter_running
+    )
     yield _gauge("relay_workers", "Relay workers that there should be.", stats.workers)
     yield _gauge("relay_workers_ready", "Relay workers that accept connections.", stats.workers_ready)
     yield _counter("relay_worker_restarts", "Relay workers that died and were replaced.", stats.worker_restarts)
@@ -198,6 +200,9 @@ def _delivery(stats: ExporterStats) -> Iterator[Metric]:
         "Records lost in the workers before they reached the exporter, by reason.",
         "reason",
         stats.channel_dropped,
+    )
+    yield _by_label(
+        "exporter_faults", "Faults of a stage of the exporter, which was begun again.", "stage", stats.faults
     )
     yield _counter("channel_errors", "Channels closed because their stream was unreadable.", stats.channel_errors)
 

@@ -23,6 +23,7 @@ def status_document(supervisor: SupervisorStats, exporter: ExporterStats) -> dic
         "draining": supervisor.draining,
         "failing_open": supervisor.failing_open,
         "exporter_running": supervisor.exporter_running,
+        "exporter_faults": exporter.faults,
         "workers_ready": supervisor.workers_ready,
         "workers": supervisor.workers,
         "workers_retired": supervisor.workers_retired,

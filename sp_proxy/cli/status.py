@@ -50,6 +50,8 @@ def report(document: dict[str, Any]) -> list[str]:
     """The lines for a person."""
     lines = [f"sp-proxy {document['version']}: {document['workers_ready']} of {document['workers']} workers ready"]
     lines += [f"  {text}" for key, text in _REMARKS if document[key] is (key != "exporter_running")]
+    if document["exporter_faults"]:
+        lines.append(f"  faults of the exporter (its log has more): {_reasons(document['exporter_faults'])}")
     lost = document["lost_before_the_exporter"]
     if lost:
         lines.append(f"  lost in the workers: {_reasons(lost)}")
@@ -79,7 +81,7 @@ def report(document: dict[str, Any]) -> list[str]:
 _REMARKS = (
     ("draining", "draining"),
     ("failing_open", "failing open: traffic passes without the workers"),
-    ("exporter_running", "THE EXPORTER IS NOT RUNNING: nothing is delivered until a restart"),
+    ("exporter_running", "THE EXPORTER IS NOT RUNNING, or not all of it: see the log"),
 )
 
 

@@ -87,9 +87,7 @@ class Delivery:
         return self._limit.value
 
     async def run(self) -> None:
-        """Deliver until ``stop`` or until cancelled. A payload in the hands of a cancelled task stays leased, unless
-        ``stop`` was called before.
-        """
+        """Deliver until ``stop`` or until cancelled; what was not decided by then is given back."""
         async with trio.open_nursery() as nursery:
             for _ in range(self._concurrency):
                 nursery.start_soon(self._task)
@@ -118,8 +116,7 @@ class Delivery:
             try:
                 end = await self._deliver(lease)
             except trio.Cancelled:
-                if self._stopping:
-                    self._queue.release(lease)
+                self._queue.release(lease)
                 raise
             except Exception as error:  # noqa: BLE001 (only a fault of our own: it costs this payload, not the daemon)
                 self._log.fault("upload_failed", error, records_dropped=lease.payload.records)

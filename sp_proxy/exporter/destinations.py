@@ -10,6 +10,7 @@ from collections.abc import Callable
 import trio
 
 from sp_proxy.exporter.encode import Form, Payload
+from sp_proxy.exporter.keeping import Keeper
 from sp_proxy.exporter.outlet import Outlet
 from sp_proxy.exporter.routes import Route, World
 from sp_proxy.exporter.sparing_log import SparingLog
@@ -22,17 +23,26 @@ PATIENCE = 300.0
 class Destination:
     """A running destination. ``append`` hands it a payload; ``run`` does the rest."""
 
-    def __init__(self, route: Route, world: World, *, on_settled: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        route: Route,
+        world: World,
+        *,
+        on_settled: Callable[[], None] = lambda: None,
+        keeper: Keeper | None = None,
+    ) -> None:
+        """Its stages are kept running by ``keeper``; without one, by one of its own."""
         self.name = route.name
         self.form: Form = route.form
         self.ended = False
         """Retired, and nothing of it is left to do."""
         self._world = world
+        self._keeper = keeper or Keeper(randomness=world.randomness)
         self._on_settled = on_settled
         self._news = trio.Event()
         self._ledger = Ledger(self._settled)
         self._log = SparingLog(exporter=route.name)
-        self._outlet = Outlet(route, self._ledger, world, self._log)
+        self._outlet = Outlet(route, self._ledger, world, self._log, self._keeper)
         self._older: list[Outlet] = []
         self._elsewhere = 0
         self._left_at: int | None = None
@@ -60,8 +70,14 @@ class Destination:
         return self._left_at is not None
 
     def append(self, payload: Payload) -> None:
-        """Take a payload, or lose it, counted. Never waits."""
-        if not self._outlet.queue.append(payload):
+        """Take a payload, or lose it, counted. Never waits, never fails."""
+        try:
+            taken = self._outlet.queue.append(payload)
+        except Exception as error:  # noqa: BLE001 (a fault of ours here is not to stop the other destinations)
+            self._log.fault("append_failed", error, records_dropped=payload.records)
+            self._ledger.drop("internal_error", payload.records)
+            return
+        if not taken:
             self._ledger.drop("queue_full", payload.records)
             self._log.warning("queue_full", records_dropped=payload.records)
 
@@ -96,7 +112,7 @@ class Destination:
             back.replace(route)
             self._outlet = back
         else:
-            self._outlet = Outlet(route, self._ledger, self._world, self._log)
+            self._outlet = Outlet(route, self._ledger, self._world, self._log, self._keeper)
             if self._nursery is not None:
                 self._nursery.start_soon(self._run, self._outlet)
         if old.left is not None:

@@ -6,11 +6,12 @@ of these workers ends. They are redacted as when those settings were in force, a
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import trio
 
 from sp_proxy import regex
-from sp_proxy.core.batching import BatchLimits
+from sp_proxy.core.batching import Batch, BatchLimits
 from sp_proxy.core.redact.config import RedactionConfig
 from sp_proxy.core.redact.redactor import Redactor
 from sp_proxy.core.redact.stricter import Stricter
@@ -21,6 +22,7 @@ from sp_proxy.exporter.body import decode_body
 from sp_proxy.exporter.destinations import Destination
 from sp_proxy.exporter.encode import Encoded, Encoder, Form
 from sp_proxy.exporter.intake import WorkerChannel
+from sp_proxy.exporter.keeping import Keeper
 from sp_proxy.exporter.sparing_log import SparingLog
 from sp_proxy.exporter.stats import IntakeLedger
 from sp_proxy.settings.model import SettingsModel
@@ -52,7 +54,9 @@ class Content:
 class Edition:
     """``take`` gets records, ``run`` makes payloads of them. One batch is encoded at a time, over all editions."""
 
-    def __init__(self, content: Content, limits: BatchLimits, encoding: trio.Lock, ledger: IntakeLedger) -> None:
+    def __init__(
+        self, content: Content, limits: BatchLimits, encoding: trio.Lock, ledger: IntakeLedger, keeper: Keeper
+    ) -> None:
         self.content = content
         self.batches = BatchStage(limits)
         self.channels: set[WorkerChannel] = set()
@@ -60,6 +64,7 @@ class Edition:
         """What encoding takes for the moment."""
         self._encoding = encoding
         self._ledger = ledger
+        self._keeper = keeper
         self._log = SparingLog()
         self._spans = content.encoder()
         self._superseded_by: Content | None = None
@@ -100,35 +105,38 @@ class Edition:
         """Work until closed or cancelled."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.batches.run_age_limit)
-                while True:
-                    await self._encode_next()
-                    on_settled()
+                nursery.start_soon(self._keeper.keep, "batch", self.batches.run_age_limit)
+                nursery.start_soon(self._keeper.keep, "encode", partial(self._encode_all, on_settled))
 
     def close(self) -> None:
         """Nothing comes any more, and nothing is left: have ``run`` end."""
         self._scope.cancel()
 
-    async def _encode_next(self) -> None:
-        batch = await self.batches.next()
-        async with self._encoding:
-            encoder, takers = self._encoder, self._takers
-            assert encoder is not None
-            self.encoding_bytes = ENCODING_FACTOR * batch.size
-            try:
-                # In a thread, as it takes milliseconds and compression lets others run meanwhile.
-                encoded = await trio.to_thread.run_sync(encoder.encode, batch.exchanges, abandon_on_cancel=True)
-            except Exception as error:  # noqa: BLE001 (a fault of our own costs this batch, not the daemon)
-                self._log.fault("encode_failed", error, records_dropped=len(batch.exchanges))
-                encoded = Encoded([], {"internal_error": len(batch.exchanges)})
-            finally:
-                self.encoding_bytes = 0
-            # From here on without an await: the records change hands in the books.
-            self.batches.settle(batch)
-            for payloads, destinations in zip(encoded.forms, takers, strict=False):
-                for payload in payloads:
-                    for destination in destinations:
-                        destination.append(payload)
-            for reason, records in encoded.lost.items():
-                self._ledger.drop(reason, records)
-                self._log.warning("records_lost_in_encoding", reason=reason, records_dropped=records)
+    async def _encode_all(self, on_settled: Callable[[], None]) -> None:
+        while True:
+            batch = await self.batches.next()
+            async with self._encoding:
+                await self._encode(batch)
+            on_settled()
+
+    async def _encode(self, batch: Batch) -> None:
+        encoder, takers = self._encoder, self._takers
+        assert encoder is not None
+        self.encoding_bytes = ENCODING_FACTOR * batch.size
+        try:
+            # In a thread, as it takes milliseconds and compression lets others run meanwhile.
+            encoded = await trio.to_thread.run_sync(encoder.encode, batch.exchanges, abandon_on_cancel=True)
+        except Exception as error:  # noqa: BLE001 (a fault of our own costs this batch, not the daemon)
+            self._log.fault("encode_failed", error, records_dropped=len(batch.exchanges))
+            encoded = Encoded([], {"internal_error": len(batch.exchanges)})
+        finally:
+            self.encoding_bytes = 0
+        # From here on without an await: the records change hands in the books.
+        self.batches.settle(batch)
+        for payloads, destinations in zip(encoded.forms, takers, strict=False):
+            for payload in payloads:
+                for destination in destinations:
+                    destination.append(payload)
+        for reason, records in encoded.lost.items():
+            self._ledger.drop(reason, records)
+            self._log.warning("records_lost_in_encoding", reason=reason, records_dropped=records)

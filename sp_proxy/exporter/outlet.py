@@ -15,6 +15,7 @@ from msgspec import Struct
 from sp_proxy.core.retry import RetryPolicy
 from sp_proxy.core.spool_index import SpoolLimits
 from sp_proxy.exporter.delivery import Delivery
+from sp_proxy.exporter.keeping import Keeper
 from sp_proxy.exporter.queue import MemoryQueue
 from sp_proxy.exporter.routes import Route, Sink, World
 from sp_proxy.exporter.sparing_log import SparingLog
@@ -50,19 +51,20 @@ class Courier:
             randomness=world.randomness,
             name=route.name,
         )
-        self.attempts = trio.CancelScope()
+        self._deadline = float("inf")
+        self._attempts = trio.CancelScope()
 
     async def run(self) -> None:
-        """Until ``stop``, or until cancelled."""
+        """Until ``stop``, or until cancelled. Again after a fault."""
         sink: AbstractAsyncContextManager[Any] = self.sink
         async with sink:
-            with self.attempts:
+            with trio.CancelScope(deadline=self._deadline) as self._attempts:
                 await self.delivery.run()
 
     def stop(self) -> None:
         """Finish what is under way, within ``STOP_SECONDS``."""
         self.delivery.stop()
-        self.attempts.deadline = trio.current_time() + STOP_SECONDS
+        self._attempts.deadline = self._deadline = trio.current_time() + STOP_SECONDS
 
 
 class Left(Struct, frozen=True):
@@ -77,10 +79,11 @@ class Left(Struct, frozen=True):
 class Outlet:
     """``run`` empties the queue; ``replace`` changes how, while it runs."""
 
-    def __init__(self, route: Route, ledger: Ledger, world: World, log: SparingLog) -> None:
+    def __init__(self, route: Route, ledger: Ledger, world: World, log: SparingLog, keeper: Keeper) -> None:
         self.route = route
         self._ledger = ledger
         self._world = world
+        self._keeper = keeper
         self.queue = _queue(route, ledger, world.clock, log)
         self.courier = Courier(route, self.queue, ledger, world)
         self.left: Left | None = None
@@ -104,13 +107,16 @@ class Outlet:
         try:
             with self._ending:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self.queue.run)
-                    while True:
-                        await self.courier.run()
+                    nursery.start_soon(self._keeper.keep, f"queue:{self.route.name}", self.queue.run)
+                    nursery.start_soon(self._keeper.keep, f"delivery:{self.route.name}", self._deliver)
         finally:
             with trio.CancelScope(shield=True):
                 lost = await self.queue.finish()
             self.left = Left(lost, self.queue.spooled_records)
+
+    async def _deliver(self) -> None:
+        while True:
+            await self.courier.run()
 
     def replace(self, route: Route) -> None:
         """Deliver as this route says, which leads to the same place; what waits stays where it is."""

@@ -6,6 +6,8 @@ of encoding: whatever leaves the encoder may be written and sent.
 All that is held in memory is counted together. At ``exporter.max_memory`` new records are dropped, before they cost
 anything more: neither the traffic nor what is older waits for room.
 
+A fault in a stage costs what the stage had in its hands, counted as ``internal_error``; it is begun again (``keeping.py``).
+
 Other settings, at run time: ``prepare`` finds all that is wrong with them, ``open_edition`` makes ready for workers that are
 started with them, ``apply`` puts them in force between two batches. No record is lost by it, and the books balance throughout.
 
@@ -29,6 +31,7 @@ from sp_proxy.core.exchange import Exchange
 from sp_proxy.exporter.destinations import Destination
 from sp_proxy.exporter.edition import Content, Edition
 from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
+from sp_proxy.exporter.keeping import Keeper
 from sp_proxy.exporter.routes import Route, World, routes
 from sp_proxy.exporter.sparing_log import SparingLog
 from sp_proxy.exporter.stats import ExporterStats, IntakeLedger
@@ -76,6 +79,7 @@ class Exporter:
         self._ledger = IntakeLedger()
         self._reports = WorkerReports()
         self._log = SparingLog()
+        self._keeper = Keeper(randomness=randomness)
         self._channels: set[WorkerChannel] = set()
         self._nursery: trio.Nursery | None = None
         self._settled = trio.Event()
@@ -231,6 +235,8 @@ class Exporter:
             channel_errors=self._reports.channel_errors,
             destinations=tuple(destination.stats(encoded) for destination in self._destinations),
             workers=self._reports.snapshot(),
+            faults=dict(self._keeper.faults),
+            down=tuple(self._keeper.down),
         )
 
     @property
@@ -247,10 +253,10 @@ class Exporter:
         return [each for each in self._destinations if not each.retired]
 
     def _make_destination(self, route: Route) -> Destination:
-        return Destination(route, self._world, on_settled=self._on_settled)
+        return Destination(route, self._world, on_settled=self._on_settled, keeper=self._keeper)
 
     def _make_edition(self, content: Content, limits: BatchLimits) -> Edition:
-        return Edition(content, limits, self._encoding, self._ledger)
+        return Edition(content, limits, self._encoding, self._ledger, self._keeper)
 
     def _send_to_destinations(self) -> None:
         takers = self._takers

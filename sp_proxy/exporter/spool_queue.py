@@ -189,12 +189,15 @@ class SpoolQueue:
 
     async def finish(self) -> int:
         """Store what is left, within ``FINISH_SECONDS``. Records that were lost for want of a disk or of time."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + FINISH_SECONDS):
-            for lease in self._memory.held():
-                if lease.entry is None and not await self._store(lease):
-                    break
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-            await self._spool.close()
+        try:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + FINISH_SECONDS):
+                for lease in self._memory.held():
+                    if lease.entry is None and not await self._store(lease):
+                        break
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+                await self._spool.close()
+        except Exception as error:  # noqa: BLE001 (whatever it is, what is left is counted)
+            self._log.fault("spool_failed", error)
         lost = sum(lease.payload.records for lease in self._memory.held() if lease.entry is None)
         self._memory.clear()
         self._read_records = self._read_bytes = self._copied_records = 0

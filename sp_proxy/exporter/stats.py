@@ -135,6 +135,10 @@ class ExporterStats(Struct, frozen=True):
     """Channels closed because their stream could not be read."""
     destinations: tuple[DestinationStats, ...]
     workers: tuple[WorkerStats, ...]
+    faults: dict[str, int] = {}
+    """Faults of ours, by the stage that was begun again after each."""
+    down: tuple[str, ...] = ()
+    """Stages that wait to be begun again."""
 
     @property
     def recovered(self) -> int:

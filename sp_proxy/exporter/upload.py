@@ -201,10 +201,12 @@ def _pools(url: httpx.URL, settings: Upload) -> dict[Version, httpcore.AsyncConn
     """The connections, by version: only TLS can tell which there are. Raises ValueError as ``tls_context`` does."""
     proxy = httpx.Proxy(settings.proxy) if settings.proxy else None
     next_hop = proxy.url if proxy else url
-    versions: tuple[Version, ...] = ("1.1", "2") if url.scheme == "https" else ("1.1",)
+    secured = url.scheme == "https"
+    versions: tuple[Version, ...] = ("1.1", "2") if secured else ("1.1",)
+    needed = secured or settings.ca_file or settings.client_cert_file  # files are tried in any case
     return {
         version: httpcore.AsyncConnectionPool(
-            ssl_context=tls_context(settings),  # one each: httpcore says in it what it offers
+            ssl_context=tls_context(settings) if needed else None,  # one each: httpcore says in it what it offers
             proxy=httpcore.Proxy(_core_url(proxy.url), proxy.raw_auth) if proxy else None,
             max_connections=settings.concurrency,
             max_keepalive_connections=settings.concurrency,

@@ -1,6 +1,6 @@
 """The exporter, kept from harming traffic: a fault in it ends delivery, never a worker.
 
-After such a fault the workers' channels are still read, so that the supervisor hears when a worker is ready, and what
+Its stages are kept running by itself (``exporter/keeping.py``), so this is for what cannot be. After such a fault the workers' channels are still read, so that the supervisor hears when a worker is ready, and what
 comes is counted as lost.
 """
 
@@ -8,11 +8,13 @@ import socket
 
 import structlog
 import trio
+from msgspec import structs
 
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.exporter.edition import Edition
 from sp_proxy.exporter.intake import WorkerChannel, WorkerReports, receive
 from sp_proxy.exporter.pipeline import Exporter
+from sp_proxy.exporter.stats import ExporterStats
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -44,6 +46,13 @@ class Capture:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._nursery.start_soon(receive, stream, channel, WorkerReports(), self._lose)
         return channel
+
+    def stats(self) -> ExporterStats:
+        """The exporter's, and what was lost without it."""
+        stats = self.exporter.stats()
+        if not self.lost_total:
+            return stats
+        return structs.replace(stats, channel_dropped=stats.channel_dropped | {"exporter_failed": self.lost_total})
 
     async def drain(self, deadline: float) -> None:
         """Deliver what waits until the deadline (trio's clock); a fault meanwhile ends it early."""

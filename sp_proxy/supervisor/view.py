@@ -18,6 +18,7 @@ def daemon_view(reloader: Reloader, readiness: Readiness, parts: Parts, drain: C
     workers, failopen, capture = parts.workers, parts.failopen, parts.capture
 
     def read() -> tuple[SupervisorStats, ExporterStats]:
+        exporter = capture.stats()
         stats = SupervisorStats(
             workers=workers.count,
             workers_ready=workers.restarts.ready_count,
@@ -27,12 +28,12 @@ def daemon_view(reloader: Reloader, readiness: Readiness, parts: Parts, drain: C
             failopen_connections_total=failopen.connection_total,
             failopen_refused_total=failopen.refused_total,
             draining=workers.draining,
-            exporter_running=capture.running,
+            exporter_running=capture.running and not exporter.down,
             workers_retired=workers.retired,
             reload=_reload_stats(reloader),
             engine=_engine_stats(parts.engine),
         )
-        return stats, capture.exporter.stats()
+        return stats, exporter
 
     def settings() -> dict[str, Any]:
         loaded = reloader.blueprint.loaded

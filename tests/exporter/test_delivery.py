@@ -188,8 +188,35 @@ async def test_uploads_run_side_by_side_up_to_the_limit(autojump_clock):
 async def test_a_cancelled_upload_stays_in_the_books(autojump_clock):
     run = Run(Destination(seconds=1000.0), "a", "b")
     await run.for_seconds(10)
-    assert run.queue.records == 20
-    assert run.queue.leased_records == 10
+    assert (run.queue.waiting_records, run.queue.leased_records) == (20, 0)
+    assert (await run.queue.lease()).payload.body == b"a"
+
+
+class FailingQueue(MemoryQueue):
+    """Leases so many, then fails."""
+
+    def __init__(self, leases: int) -> None:
+        super().__init__(1000, 1 << 20)
+        self.leases = leases
+
+    async def lease(self) -> Lease:
+        if not self.leases:
+            raise RuntimeError("a fault of ours")
+        self.leases -= 1
+        return await super().lease()
+
+
+async def test_a_fault_that_ends_it_loses_nothing_and_it_can_go_on(autojump_clock):
+    """The third lease fails while the second payload is on its way."""
+    queue = FailingQueue(2)
+    run = Run(Destination(lasting={"a": 10.0, "b": 1000.0}), *"abcd", concurrency=2, queue=queue)
+    with pytest.RaisesGroup(RuntimeError):
+        await run.for_seconds(100)
+    run.check()
+    assert (queue.records, queue.leased_records, run.ledger.accepted) == (30, 0, 10)
+    queue.leases = 100
+    await run.for_seconds(2000)
+    assert (queue.records, run.ledger.accepted) == (0, 40)
 
 
 async def test_a_fault_of_our_own_costs_the_payload_only(autojump_clock):

@@ -6,6 +6,7 @@ import trio
 from sp_proxy.core.batching import BatchLimits
 from sp_proxy.exporter.destinations import Destination
 from sp_proxy.exporter.edition import Content, Edition
+from sp_proxy.exporter.keeping import Keeper
 from sp_proxy.exporter.routes import World, routes
 from sp_proxy.exporter.split import decoded
 from sp_proxy.exporter.stats import IntakeLedger
@@ -24,7 +25,7 @@ def destination(**sections) -> Destination:
 
 
 def edition(made: Content, ledger: IntakeLedger | None = None) -> Edition:
-    return Edition(made, BatchLimits(1, 1 << 20, 1.0), trio.Lock(), ledger or IntakeLedger())
+    return Edition(made, BatchLimits(1, 1 << 20, 1.0), trio.Lock(), ledger or IntakeLedger(), Keeper())
 
 
 async def sent(each: Edition, taker: Destination) -> str:
@@ -96,7 +97,7 @@ async def test_a_fault_in_encoding_costs_the_batch_and_is_counted(monkeypatch):
 
 async def test_nothing_is_encoded_while_settings_change():
     taker, lock = destination(), trio.Lock()
-    each = Edition(content(), BatchLimits(1, 1 << 20, 1.0), lock, IntakeLedger())
+    each = Edition(content(), BatchLimits(1, 1 << 20, 1.0), lock, IntakeLedger(), Keeper())
     each.send_to([taker], 1 << 20)
     async with trio.open_nursery() as nursery:
         done = trio.Event()

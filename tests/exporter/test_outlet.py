@@ -7,6 +7,7 @@ import trio
 
 from sp_proxy.core.spool_index import SpoolLimits
 from sp_proxy.exporter.encode import Payload
+from sp_proxy.exporter.keeping import Keeper
 from sp_proxy.exporter.outlet import Left, Outlet
 from sp_proxy.exporter.routes import World, routes
 from sp_proxy.exporter.sparing_log import SparingLog
@@ -32,7 +33,7 @@ async def until(condition) -> None:
 async def test_the_next_courier_goes_on_where_the_first_one_stopped():
     ledger = Ledger()
     async with open_backend(*[answer(503)] * 1000) as backend, trio.open_nursery() as nursery:
-        outlet = Outlet(route(backend.url), ledger, WORLD, SparingLog())
+        outlet = Outlet(route(backend.url), ledger, WORLD, SparingLog(), Keeper())
         nursery.start_soon(outlet.run)
         for number in range(5):
             assert outlet.queue.append(Payload(b"%d" % number, 10, "", 1))
@@ -51,7 +52,7 @@ async def test_the_next_courier_goes_on_where_the_first_one_stopped():
 async def test_couriers_that_never_began_cost_nothing():
     ledger = Ledger()
     async with open_backend(never_answer) as backend, trio.open_nursery() as nursery:
-        outlet = Outlet(route(backend.url, upload={"read_timeout": "30s"}), ledger, WORLD, SparingLog())
+        outlet = Outlet(route(backend.url, upload={"read_timeout": "30s"}), ledger, WORLD, SparingLog(), Keeper())
         nursery.start_soon(outlet.run)
         outlet.queue.append(Payload(b"a", 1, "", 1))
         await until(lambda: len(backend.received) == 1)
@@ -69,7 +70,7 @@ async def test_what_is_left_is_told_and_stored(tmp_path):
     lost = Ledger()
     for spool, left in (({"mode": "off"}, Left(3, 0)), ({"mode": "overflow", "directory": str(tmp_path)}, Left(0, 3))):
         async with open_backend(*[answer(503)] * 1000) as backend, trio.open_nursery() as nursery:
-            outlet = Outlet(route(backend.url, spool=spool), lost, WORLD, SparingLog())
+            outlet = Outlet(route(backend.url, spool=spool), lost, WORLD, SparingLog(), Keeper())
             nursery.start_soon(outlet.run)
             outlet.queue.append(Payload(b"a", 3, "", 1))
             await until(partial(bool, backend.received))
@@ -81,7 +82,7 @@ async def test_a_drain_holds_for_the_next_courier_too():
     ledger = Ledger()
     slow = {"initial_interval": "1h", "max_interval": "1h", "max_elapsed_time": "2h"}
     async with open_backend(*[answer(503)] * 2) as backend, trio.open_nursery() as nursery:
-        outlet = Outlet(route(backend.url, retry=slow), ledger, WORLD, SparingLog())
+        outlet = Outlet(route(backend.url, retry=slow), ledger, WORLD, SparingLog(), Keeper())
         nursery.start_soon(outlet.run)
         outlet.queue.append(Payload(b"a", 1, "", 1))
         await until(lambda: len(backend.received) == 1)
@@ -94,7 +95,7 @@ async def test_a_drain_holds_for_the_next_courier_too():
 
 async def test_limits_of_the_disk_follow(tmp_path):
     spool = {"mode": "overflow", "directory": str(tmp_path)}
-    outlet = Outlet(route("http://b:1", spool=spool), Ledger(), WORLD, SparingLog())
+    outlet = Outlet(route("http://b:1", spool=spool), Ledger(), WORLD, SparingLog(), Keeper())
     assert isinstance(outlet.queue, SpoolQueue)
     outlet.replace(
         route("http://b:1", spool=spool | {"max_size": "2MiB", "max_age": "1h", "mode": "always", "fsync": True})

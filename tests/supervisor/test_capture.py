@@ -11,6 +11,7 @@ from sp_proxy.channel.frames import Drained, Ready, Records, frame
 from sp_proxy.exporter.pipeline import Exporter
 from sp_proxy.settings.model import SettingsModel, Spool
 from sp_proxy.supervisor.capture import Capture
+from tests.exporter.rig import make_exchanges
 
 SETTINGS = SettingsModel(sp_backend_url="http://127.0.0.1:9", spool=Spool(mode="off"))
 
@@ -82,3 +83,20 @@ async def test_an_exporter_that_cannot_start_is_not_hidden():
     with pytest.RaisesGroup(OSError, flatten_subgroups=True):
         async with trio.open_nursery() as nursery:
             await nursery.start(capture.run)
+
+
+async def test_what_came_after_the_exporter_had_failed_is_in_the_numbers():
+    exporter = Failing(SETTINGS)
+    capture = Capture(exporter)
+    assert capture.stats() == exporter.stats()
+    ours, theirs = socket.socketpair()
+    with trio.fail_after(5), theirs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(capture.run)
+            exporter.fail.set()
+            await until_stopped(capture)
+            channel = capture.attach(ours, 0)
+            theirs.sendall(frame(Records(make_exchanges(3))) + frame(Drained()))
+            await channel.drained.wait()
+            assert capture.stats().channel_dropped == {"exporter_failed": 3}
+            nursery.cancel_scope.cancel()
