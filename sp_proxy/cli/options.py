@@ -34,6 +34,16 @@ def warn(line: str) -> None:
     say(f"warning: {line}")
 
 
+def duration_or_exit(option: str, text: str) -> float:
+    """Seconds, of an option's value. A wrong one ends the program as a wrong command line does."""
+    from sp_proxy.settings.types import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"found {text!r}; allowed: {error}", param_hint=option) from None
+
+
 def load_or_exit(
     config: Path | None,
     assignments: Iterable[str] | None = None,

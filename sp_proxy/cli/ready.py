@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sp_proxy.cli.options import ConfigOption, SetOption, load_or_exit, say
+from sp_proxy.cli.options import ConfigOption, SetOption, duration_or_exit, load_or_exit, say
 
 if TYPE_CHECKING:
     from sp_proxy.settings.model import Admin
@@ -26,12 +26,7 @@ def ready(timeout: TimeoutOption = "0s", config: ConfigOption = None, assignment
 
     Exit code 0 when it is, 1 when it is not in time, with the reason.
     """
-    from sp_proxy.settings.types import parse_duration
-
-    try:
-        seconds = parse_duration(timeout)
-    except ValueError as error:
-        raise typer.BadParameter(f"found {timeout!r}; allowed: {error}", param_hint="--timeout") from None
+    seconds = duration_or_exit("--timeout", timeout)
     settings = load_or_exit(config, assignments, sends=False).settings
     if not settings.admin.enabled:
         say("admin.enabled is false: there is nobody to ask")

@@ -5,22 +5,57 @@ in a directory that it may not read.
 """
 
 import os
+import signal
 import sys
+import time
+from typing import Annotated
 
-from sp_proxy.cli.options import ConfigOption, SetOption, read_or_exit, say, source_or_exit
+import typer
+
+from sp_proxy.cli.options import ConfigOption, SetOption, duration_or_exit, read_or_exit, say, source_or_exit
 
 CANNOT_START = 1
 INTERRUPTED = 130
 WRONG_SETTINGS = 2
 
 
-def run(config: ConfigOption = None, assignments: SetOption = None) -> int:
+LingerOption = Annotated[
+    str,
+    typer.Option(
+        "--linger",
+        metavar="DURATION",
+        help="When it cannot start, end only this long after its beginning: in a pod, what waits for it begins meanwhile.",
+    ),
+]
+
+
+def run(config: ConfigOption = None, assignments: SetOption = None, linger: LingerOption = "0s") -> int:
     """Run the daemon in the foreground, until SIGTERM or SIGINT. SIGHUP: read the settings again.
 
     Exit codes: 0 after a drain, 1 when it cannot start (an address in use), 2 for wrong settings, 128 and the signal's
     number when a second signal cut the drain short.
     """
+    began = time.monotonic()
     open_standard_streams()
+    until = began + duration_or_exit("--linger", linger)
+    try:
+        code = _run(config, assignments)
+    except typer.Exit as end:  # the settings were wrong, which has been said
+        code = end.exit_code
+    if code in {CANNOT_START, WRONG_SETTINGS}:
+        _wait(until - time.monotonic())
+    return code
+
+
+def _wait(seconds: float) -> None:
+    """Unless a signal asks for the end. As a container's first process it has none that would end it by itself."""
+    if seconds > 0:
+        asked = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+        signal.sigtimedwait(asked, seconds)
+
+
+def _run(config: ConfigOption, assignments: SetOption) -> int:
     # The supervisor says the warnings, in the log.
     source = source_or_exit(config, assignments)
     loaded = read_or_exit(source, warning=lambda _line: None)

@@ -29,6 +29,10 @@ _HOLD = "sp-proxy ready --timeout 10s || true"
 """The kubelet begins nothing behind a native sidecar before this hook has ended: a connection that the application opens
 earlier goes on without the sidecar for as long as it lives. Ten seconds at most; a startup probe would hold it for ever.
 """
+_LINGER = "30s"
+"""Above that: a sidecar that cannot start must outlive its hook, or the kubelet would begin again with the sidecar, and never
+with the application.
+"""
 
 
 def init_container(sidecar: Sidecar) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def proxy_container(sidecar: Sidecar, deadline: Deadline) -> dict[str, Any]:
         "name": NAME,
         "image": sidecar.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["run", "--config", _CONFIG],
+        "args": ["run", "--config", _CONFIG, "--linger", _LINGER],
         "env": [
             *_settings(sidecar),
             *_values(_SPOOL),

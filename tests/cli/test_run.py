@@ -184,3 +184,27 @@ def test_as_nobody_without_home_in_a_directory_that_may_not_be_read(tmp_path):
         ) as process,
     ):
         drains(process)
+
+
+def test_a_start_that_fails_may_linger_so_that_others_begin_meanwhile(tmp_path):
+    """For as long as said, counted from its beginning, or until it is asked to end."""
+    began = time.monotonic()
+    code, lines = fails("--set", "relay.wrokers=2", "--linger", "1.5s")
+    assert (code, len(lines)) == (2, 1)
+    assert time.monotonic() - began >= 1.5
+    process = subprocess.Popen([*RUN, "--set", "relay.wrokers=2", "--linger", "1h"], stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        assert "wrokers" in process.stderr.readline()
+        deadline = time.monotonic() + TIMEOUT
+        while process.poll() is None:  # the line is written a moment before it waits for signals
+            assert time.monotonic() < deadline
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        assert process.returncode in {2, -signal.SIGTERM}
+
+
+def test_a_wrong_time_to_linger_is_one_line():
+    code, lines = fails("--linger", "soon")
+    assert (code, len(lines)) == (2, 1)
+    assert "--linger" in lines[0]

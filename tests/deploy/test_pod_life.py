@@ -160,6 +160,7 @@ def test_the_application_goes_on_without_its_sidecar_and_with_the_next_one(image
         eventually(lambda: redirected(place), bool, "redirected again")
 
 
+@pytest.mark.parametrize("sidecar", [Sidecar(), Sidecar(native=False)], ids=["native", "classic"])
 @pytest.mark.parametrize(
     "settings, said",
     [
@@ -172,16 +173,23 @@ def test_the_application_goes_on_without_its_sidecar_and_with_the_next_one(image
     ids=["wrong", "impossible"],
 )
 def test_a_configuration_that_is_wrong_is_told_and_the_application_goes_on(
-    image: Image, settings: dict[str, Any], said: str
+    image: Image, settings: dict[str, Any], said: str, sidecar: Sidecar
 ):
     with site(image, "app", "peer") as place:
-        template = with_sidecar(application(APPLICATION), Sidecar(native=False))
-        pod = place.pod("app", template, [config_map(settings), secret()], sink=place.places["peer"].ipv4)
-        pod.start()
+        pod = started(place, sidecar, settings)
         assert said in pod.containers["sp-proxy-init"].log
         assert "nothing is captured" in pod.termination_message("sp-proxy-init")
         eventually(lambda: seen(place), lambda name: name == "None", "the application answers")
         assert "sp_proxy" not in place.places["app"].run("nft", "list", "ruleset").stdout
+        proxy = pod.containers["sp-proxy"]
+        if "unknown key" in said:
+            eventually(lambda: proxy.log, lambda log: said in log, "it says so too")
+
+            def ended() -> int | None:
+                proxy.kill("TERM")  # not only once: the line is written a moment before it waits for signals
+                return proxy.exit_code
+
+            assert eventually(ended, lambda code: code is not None, "asked to end, it does not linger", timeout=15) == 2
 
 
 def test_the_containers_have_what_the_manifest_gives_them_and_no_more(image: Image):
