@@ -121,8 +121,10 @@ class _Writer:
         matched = {before for before, _ in kept}
         gone = [index for index in range(len(old)) if index not in matched]
         if gone and (node.flow_style or not matched):
-            where = node.start_mark.index if key is None or node.flow_style else self._colon(key)
-            self._edit(where, self._end(node), " " * (where != node.start_mark.index) + inline(new))
+            if key is None or node.flow_style:
+                self._edit(node.start_mark.index, self._end(node), inline(new))
+            else:
+                self._edit(self._colon(key), self._end(node), f" {inline(new)}")
             return
         for before, after in kept:
             self.value(node.value[before], old[before], new[after])
