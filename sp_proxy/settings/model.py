@@ -270,7 +270,10 @@ class Admin(Section):
     """Health, readiness, metrics, settings in force, drain."""
 
     enabled: bool = Field(True, description="Run the admin server.")
-    listen: Address = Field(Address("127.0.0.1", 16021), description="PORT or HOST:PORT.")
+    listen: Address = Field(
+        Address("127.0.0.1", 16021),
+        description="PORT or HOST:PORT. Others than this host are answered on health, metrics and status only.",
+    )
 
 
 class Backend(Section):
