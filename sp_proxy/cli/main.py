@@ -39,6 +39,7 @@ COMMANDS = {
     "demo": Subcommand("sp_proxy.cli.demo", "See it work: a small application, captured live."),
     "status": Subcommand("sp_proxy.cli.status", "Ask the daemon where every captured record went."),
     "ready": Subcommand("sp_proxy.cli.ready", "Ask whether the daemon is ready, or wait until it is."),
+    "doctor": Subcommand("sp_proxy.cli.doctor", "Look for what is not well, with advice for each finding."),
     "spool": Subcommand("sp_proxy.cli.spool", "Look at the sending queue on disk, check, send or export it."),
     "inject": Subcommand("sp_proxy.cli.inject", "Add the sidecar to Kubernetes manifests, or take it away."),
     "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),

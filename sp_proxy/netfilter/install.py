@@ -14,6 +14,7 @@ from sp_proxy.netfilter.istio import beside_istio_rules
 from sp_proxy.netfilter.others import check_istio, check_mode
 from sp_proxy.netfilter.plan import Command, State, counters, differences, plan_apply, plan_remove, plan_restore
 from sp_proxy.netfilter.policy import Ids
+from sp_proxy.netfilter.pulse import Pulse, feel
 from sp_proxy.netfilter.rules import Family, NetfilterError, Ruleset
 from sp_proxy.netfilter.standalone import standalone_rules
 from sp_proxy.netfilter.verdict import Result, Verdict
@@ -81,6 +82,25 @@ def prepare_remove() -> Prepared:
     writers = ", ".join(state.writers())
     done = f"removed what {writers} had written" if writers else "nothing to remove"
     return Prepared(plan_remove(state), writers, done, tools)
+
+
+def compare(settings: SettingsModel) -> tuple[Ruleset, list[str], tuple[str, ...]]:
+    """The rules that the settings ask for, what in the kernel is not as they say, and who has written there. Sends nothing.
+
+    Raises ``NetfilterError``.
+    """
+    ruleset = rules_of(settings)
+    system.require_net_admin()
+    tools = system.find_tools()
+    state = system.read_state(tools)
+    check_mode(system.read_istio(tools), ruleset)
+    return ruleset, differences(ruleset, settings.netfilter.writer, state, _families(settings)), state.writers()
+
+
+def feel_pulse(ruleset: Ruleset) -> Pulse:
+    """Whether the daemon's heartbeats arrive, where the rules are in the kernel. Waits for one."""
+    tools = system.find_tools()
+    return feel(ruleset, system.listens, lambda: counters(ruleset, system.read_state(tools)))
 
 
 def verify(settings: SettingsModel, writer: str | None) -> Iterator[Result]:
