@@ -37,7 +37,7 @@ from sp_proxy.backend.serve import bind, serve, url_of
 from sp_proxy.backend.spans import read_request
 from sp_proxy.backend.sqlite import database, write
 from sp_proxy.backend.sqlite.packing import pack_batch
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
 from sp_proxy.settings.types import Address
 
 ROUNDS = 15

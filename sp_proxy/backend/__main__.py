@@ -16,7 +16,7 @@ from sp_proxy import logs
 from sp_proxy.backend.model import BackendError
 from sp_proxy.backend.process import Start, Started, inherited_sockets, read_line
 from sp_proxy.backend.serve import serve
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
 
 CANNOT_START = 1
 WRONG_USE = 2

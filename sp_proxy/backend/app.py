@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sp_proxy.backend.api import Api, error_answer, json_answer
+from sp_proxy.backend.cors import cors_headers, is_preflight
 from sp_proxy.backend.guard import Guard, Refusal
 from sp_proxy.backend.hub import Hub
 from sp_proxy.backend.intake import Intake
@@ -21,7 +22,7 @@ from sp_proxy.backend.page import SECURITY_HEADERS, Page
 from sp_proxy.backend.parameters import ParameterError
 from sp_proxy.backend.store import BadCursorError, Store
 
-INTAKE = "/v1/traces"
+INTAKE = ("/v1/traces", "/v1/logs")
 HEALTH = "/healthz"
 API = "/api/v1"
 """The version changes when an answer is no longer what it was; what is only added changes nothing."""
@@ -34,7 +35,8 @@ def build_app(store: Store, hub: Hub, guard: Guard, *, max_request_size: int) ->
     api, page = Api(store, hub), Page()
     intake = Intake(store, hub, guard, max_request_size=max_request_size)
     routes = [
-        Route(INTAKE, intake.traces, methods=["POST"]),
+        Route("/v1/traces", intake.traces, methods=["POST"]),
+        Route("/v1/logs", intake.logs, methods=["POST"]),
         *(Route(API + path, handler, methods=["GET"]) for path, handler in addresses(api)),
         Route(HEALTH, _healthy, methods=["GET"]),
         *(Route(path, page.file, methods=["GET"]) for path in page.paths),
@@ -119,13 +121,19 @@ class _Guarded:
             await self._app(scope, receive, send)
             return
 
+        request = Request(scope)
+        more = SECURITY_HEADERS | cors_headers(self._guard, request.headers)
+
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                extra = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+                extra = [(name.encode(), value.encode("latin-1")) for name, value in more.items()]
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
             await send(message)
 
-        refusal = self._refusal(Request(scope))
+        refusal = self._refusal(request)
+        if refusal is None and is_preflight(request.method, request.headers):
+            await Response(status_code=204)(scope, receive, send_secured)
+            return
         if refusal is None:
             await self._app(scope, receive, send_secured)
             return
@@ -136,6 +144,9 @@ class _Guarded:
         path = request.url.path
         if path == HEALTH:
             return None
-        if path == INTAKE:
+        if is_preflight(request.method, request.headers):
+            # It carries no token: the request that follows does.
+            return self._guard.refuse_foreign(request.method, request.headers, navigation=False)
+        if path in INTAKE:
             return self._guard.refuse_intake(request.method, request.headers)
         return self._guard.refuse_page(request.method, request.headers, navigation=path in self._pages)

@@ -28,6 +28,8 @@ class Guard(Struct, frozen=True):
     """Only loopback addresses are listened on."""
     token: str = ""
     public_keys: tuple[str, ...] = ()
+    allowed_origins: frozenset[str] = frozenset()
+    """Origins whose pages may ask (CORS)."""
 
     def refuse_page(self, method: str, headers: Mapping[str, str], *, navigation: bool) -> Refusal | None:
         """For the API and the page; ``navigation``: a page that another site may link to (it changes nothing)."""
@@ -43,7 +45,7 @@ class Guard(Struct, frozen=True):
         host = headers.get("host", "")
         if self.loopback and not is_loopback_host(host):
             return Refusal(403, "the Host header must name this machine: localhost, 127.0.0.1 or [::1]")
-        if navigation and method in {"GET", "HEAD"}:
+        if (navigation and method in {"GET", "HEAD"}) or self.allows_origin(headers):
             return None
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return Refusal(403, "cross-origin requests are refused")
@@ -51,6 +53,10 @@ class Guard(Struct, frozen=True):
         if origin is not None and origin.partition("://")[2] != host:
             return Refusal(403, "cross-origin requests are refused")
         return None
+
+    def allows_origin(self, headers: Mapping[str, str]) -> bool:
+        """Whether a page of a configured origin asks."""
+        return headers.get("origin", "") in self.allowed_origins
 
     def refuse_intake(self, method: str, headers: Mapping[str, str]) -> Refusal | None:
         """For OTLP: programs send neither of these headers, so their ``Host`` is their own affair."""

@@ -1,12 +1,13 @@
-"""``POST /v1/traces``: OTLP/HTTP requests into the store, answered when they are durable.
+"""``POST /v1/traces`` and ``/v1/logs``: OTLP/HTTP requests into the store, answered when they are durable.
 
 Nothing is decoded on the event loop. What waits is bounded by ``Budget``: over it, senders are told to come back (429
 with ``Retry-After``, which OTLP senders obey), so a slow disk costs them time and never this process its memory.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from typing import Any
 
 import structlog
 import trio
@@ -16,8 +17,9 @@ from starlette.responses import Response
 from sp_proxy.backend import content, otlp, spans
 from sp_proxy.backend.guard import Guard
 from sp_proxy.backend.hub import Hub
+from sp_proxy.backend.logs import ReadLogs, read_logs
 from sp_proxy.backend.model import StoreError
-from sp_proxy.backend.otlp import Code, Encoding
+from sp_proxy.backend.otlp import Code, Encoding, Signal
 from sp_proxy.backend.store import Store
 
 BODY_TIMEOUT = 60.0
@@ -25,6 +27,9 @@ BODY_TIMEOUT = 60.0
 RETRY_AFTER = "1"
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+type _Reader[R] = Callable[[bytes, Encoding, str], R]
 
 
 class OverloadedError(Exception):
@@ -75,7 +80,32 @@ class Intake:
         self._decoders = trio.CapacityLimiter(2)
 
     async def traces(self, request: Request) -> Response:
-        """Answer one export request."""
+        """Answer one export request of spans."""
+
+        def read(body: bytes, encoding: Encoding, tenant: str) -> spans.Read:
+            message = otlp.decode(otlp.TRACES, encoding, body)
+            return spans.read_request(message, tenant=tenant, now_unix_ns=time.time_ns())
+
+        async def keep(found: spans.Read) -> None:
+            self._hub.publish((await self._store.append(found.batch)).exchanges)
+
+        return await self._answer(request, otlp.TRACES, read, keep)
+
+    async def logs(self, request: Request) -> Response:
+        """Answer one export request of log records."""
+
+        def read(body: bytes, encoding: Encoding, tenant: str) -> ReadLogs:
+            message = otlp.decode(otlp.LOGS, encoding, body)
+            return read_logs(message, tenant=tenant, now_unix_ns=time.time_ns())
+
+        async def keep(found: ReadLogs) -> None:
+            await self._store.append_logs(found.batch)
+
+        return await self._answer(request, otlp.LOGS, read, keep)
+
+    async def _answer[R: (spans.Read, ReadLogs)](
+        self, request: Request, signal: Signal[Any], read: _Reader[R], keep: Callable[[R], Awaitable[None]]
+    ) -> Response:
         encoding = otlp.encoding_of(request.headers.get("content-type", ""))
         if encoding is None:
             allowed = " or ".join(known.value for known in Encoding)
@@ -85,7 +115,13 @@ class Intake:
             return refusal(encoding, 401, Code.UNAUTHENTICATED, "x-public-key or the bearer token is missing or wrong")
         try:
             with self.budget.share() as share:
-                return await self._accept(request, encoding, tenant, share)
+                body = await self._body(request, encoding, share)
+                if isinstance(body, Response):
+                    return body
+                found = await self._off_loop(read, body, encoding, tenant)
+                await keep(found)
+                answer = otlp.encode_accepted(signal, encoding, rejected=found.rejected, reason=found.reason)
+                return Response(answer, media_type=encoding.value)
         except OverloadedError:
             message = "too much is waiting to be stored, try again later"
             return refusal(encoding, 429, Code.RESOURCE_EXHAUSTED, message, {"retry-after": RETRY_AFTER})
@@ -105,7 +141,8 @@ class Intake:
         except ClientDisconnect:
             return refusal(encoding, 400, Code.INVALID_ARGUMENT, "the request ended early")
 
-    async def _accept(self, request: Request, encoding: Encoding, tenant: str, share: Share) -> Response:
+    async def _body(self, request: Request, encoding: Encoding, share: Share) -> bytes | Response:
+        """The decoded body, or why it is refused unread."""
         coding = request.headers.get("content-encoding", "")
         decoder = content.decoder_for(coding, self._max_size)
         if decoder is None:
@@ -124,16 +161,7 @@ class Intake:
                         share.take(len(piece))
                         body += piece
         decoder.finish()
-
-        def read() -> spans.Read:
-            message = otlp.decode_traces(encoding, bytes(body))
-            return spans.read_request(message, tenant=tenant, now_unix_ns=time.time_ns())
-
-        read_result = await self._off_loop(read)
-        appended = await self._store.append(read_result.batch)
-        self._hub.publish(appended.exchanges)
-        answer = otlp.encode_accepted(encoding, rejected=read_result.rejected, reason=read_result.reason)
-        return Response(answer, media_type=encoding.value)
+        return bytes(body)
 
     async def _off_loop[*Args, R](self, work: Callable[[*Args], R], *args: *Args) -> R:
         # The limit also bounds what decompression may hold before the budget has counted it.

@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 from google.protobuf.json_format import ParseDict
 from google.protobuf.json_format import ParseError as JsonError
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
+from msgspec import Struct
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -29,6 +31,31 @@ class Encoding(Enum):
 
     PROTOBUF = "application/x-protobuf"
     JSON = "application/json"
+
+
+class Signal[Request: Message](Struct, frozen=True):
+    """What is told apart by the path of a request: spans, log records."""
+
+    request: type[Request]
+    response: type[Message]
+    rejected: str
+    """The field of a partial success that counts what was left out, in JSON and (in snake case) in protobuf."""
+    levels: tuple[tuple[str, str], ...]
+    """Where ids stand in JSON: the lists on the way down to them, each in both its spellings."""
+
+
+TRACES = Signal(
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+    "rejectedSpans",
+    (("resourceSpans", "resource_spans"), ("scopeSpans", "scope_spans"), ("spans", "spans")),
+)
+LOGS = Signal(
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+    "rejectedLogRecords",
+    (("resourceLogs", "resource_logs"), ("scopeLogs", "scope_logs"), ("logRecords", "log_records")),
+)
 
 
 class Code(IntEnum):
@@ -52,39 +79,44 @@ def encoding_of(content_type: str) -> Encoding | None:
     return next((encoding for encoding in Encoding if encoding.value == media_type), None)
 
 
-def decode_traces(encoding: Encoding, body: bytes) -> ExportTraceServiceRequest:
+def decode[Request: Message](signal: Signal[Request], encoding: Encoding, body: bytes) -> Request:
     """Read a request. Raises UnreadableError, and nothing else whatever the bytes are."""
+    name = signal.request.DESCRIPTOR.name
     if encoding is Encoding.PROTOBUF:
         try:
-            return ExportTraceServiceRequest.FromString(body)
+            return signal.request.FromString(body)
         except DecodeError as error:
-            raise UnreadableError("the body is not a protobuf ExportTraceServiceRequest") from error
+            raise UnreadableError(f"the body is not a protobuf {name}") from error
     try:
         value = json.loads(body)
         if not isinstance(value, dict):
             raise UnreadableError("the body is JSON, but not an object")
-        _ids_to_base64(value)
-        return ParseDict(
-            value, ExportTraceServiceRequest(), ignore_unknown_fields=True, max_recursion_depth=_MAX_NESTING
-        )
+        _ids_to_base64(value, signal.levels)
+        return ParseDict(value, signal.request(), ignore_unknown_fields=True, max_recursion_depth=_MAX_NESTING)
     except UnreadableError:
         raise
     # RecursionError: json.loads on deep nesting. The other kinds: ParseDict lets them through for some wrong types.
     except (JsonError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         detail = " ".join(str(error).split())[:200]
-        raise UnreadableError(f"the body is not an ExportTraceServiceRequest in JSON ({detail})") from error
+        raise UnreadableError(f"the body is not an {name} in JSON ({detail})") from error
 
 
-def _ids_to_base64(request: dict[str, Any]) -> None:
+def decode_traces(encoding: Encoding, body: bytes) -> ExportTraceServiceRequest:
+    """Read a request of spans. Raises UnreadableError."""
+    return decode(TRACES, encoding, body)
+
+
+def _ids_to_base64(request: dict[str, Any], levels: tuple[tuple[str, str], ...]) -> None:
     """Hex ids to the base64 which proto3 JSON means by bytes. A malformed id becomes empty: its span is then rejected
     on its own, and does not cost the whole request.
     """
-    for resource_spans in _objects(request, "resourceSpans", "resource_spans"):
-        for scope_spans in _objects(resource_spans, "scopeSpans", "scope_spans"):
-            for span in _objects(scope_spans, "spans"):
-                _convert(span)
-                for link in _objects(span, "links"):
-                    _convert(link)
+    holders = [request]
+    for keys in levels:
+        holders = [found for holder in holders for found in _objects(holder, *dict.fromkeys(keys))]
+    for holder in holders:
+        _convert(holder)
+        for link in _objects(holder, "links"):
+            _convert(link)
 
 
 def _objects(parent: dict[str, Any], *keys: str) -> list[dict[str, Any]]:
@@ -106,16 +138,12 @@ def _convert(holder: dict[str, Any]) -> None:
                 holder[key] = "" if key in {"traceId", "trace_id", "spanId", "span_id"} else "AA=="
 
 
-def encode_accepted(encoding: Encoding, *, rejected: int, reason: str) -> bytes:
+def encode_accepted(signal: Signal[Any], encoding: Encoding, *, rejected: int, reason: str) -> bytes:
     """The body of a 200 answer. Nothing rejected is the empty message, as the specification wants it."""
+    answer = {"partialSuccess": {signal.rejected: str(rejected), "errorMessage": reason}} if rejected else {}
     if encoding is Encoding.JSON:
-        partial = {"rejectedSpans": str(rejected), "errorMessage": reason}
-        return msgspec.json.encode({"partialSuccess": partial} if rejected else {})
-    response = ExportTraceServiceResponse()
-    if rejected:
-        response.partial_success.rejected_spans = rejected
-        response.partial_success.error_message = reason
-    return response.SerializeToString()
+        return msgspec.json.encode(answer)
+    return ParseDict(answer, signal.response()).SerializeToString()
 
 
 def encode_status(encoding: Encoding, code: Code, message: str) -> bytes:

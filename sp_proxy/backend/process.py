@@ -15,9 +15,11 @@ from typing import Any, Literal
 import msgspec
 import trio
 from msgspec import Struct
+from pydantic import SecretStr
 
 from sp_proxy.backend.model import BackendError
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
+from sp_proxy.settings.types import Address
 
 GRACE_PERIOD = 10.0
 """Seconds that the child has for its own end before it is killed."""
@@ -45,10 +47,18 @@ class Started(Struct, frozen=True):
 
 def plain_settings(settings: Backend) -> dict[str, Any]:
     """The section as JSON has it, secrets in clear. Only for handing it to a child."""
-    values = settings.model_dump(mode="json")
-    values["token"] = settings.token.get_secret_value()
-    values["public_keys"] = [key.get_secret_value() for key in settings.public_keys]
+    values: dict[str, Any] = _revealed(settings.model_dump())
     return values
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Address):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _revealed(item) for key, item in value.items()}
+    return [_revealed(item) for item in value] if isinstance(value, list) else value
 
 
 async def read_line(stream: trio.abc.ReceiveStream) -> bytes:

@@ -7,6 +7,7 @@ from functools import partial
 
 import structlog
 import trio
+from pydantic import SecretStr
 
 from sp_proxy.backend.app import build_app
 from sp_proxy.backend.guard import Guard, only_loopback
@@ -15,7 +16,7 @@ from sp_proxy.backend.model import BackendError, StoreError
 from sp_proxy.backend.server import run_server
 from sp_proxy.backend.sqlite.store import open_store
 from sp_proxy.backend.store import Keep, Store
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
 from sp_proxy.settings.types import Address
 from sp_proxy.supervisor.sockets import BindError, bind_address
 
@@ -42,7 +43,8 @@ async def serve(
         guard = Guard(
             loopback=only_loopback(addresses),
             token=settings.token.get_secret_value(),
-            public_keys=tuple(key.get_secret_value() for key in settings.public_keys),
+            public_keys=tuple(key.get_secret_value() for key in accepted_keys(settings)),
+            allowed_origins=frozenset(settings.allowed_origins),
         )
         if not guard.loopback and not guard.token:
             raise BackendError(
@@ -85,12 +87,27 @@ def _foreign(addresses: Sequence[str]) -> str:
     return next(address for address in addresses if not only_loopback([address]))
 
 
+def accepted_keys(settings: Backend) -> list[SecretStr]:
+    """The allow-list of ``x-public-key``; empty when there is none."""
+    return [*settings.public_keys, *(tenant.public_key for tenant in settings.tenants)]
+
+
+def keep_of(settings: Backend, now_unix_ns: int) -> Keep:
+    """What is kept at a moment."""
+    return Keep(
+        received_since_unix_ns=now_unix_ns - int(settings.retention * 1e9),
+        max_bytes=settings.max_database_size,
+        tenants={
+            tenant.public_key.get_secret_value(): now_unix_ns - int(tenant.retention * 1e9)
+            for tenant in settings.tenants
+        },
+    )
+
+
 async def _expire(store: Store, settings: Backend) -> None:
-    retention_ns = int(settings.retention * 1e9)
     while True:
         try:
-            since = time.time_ns() - retention_ns
-            removed = await store.expire(Keep(received_since_unix_ns=since, max_bytes=settings.max_database_size))
+            removed = await store.expire(keep_of(settings, time.time_ns()))
         except StoreError as error:
             log.warning("expire_failed", reason=str(error))
         else:

@@ -13,7 +13,7 @@ from sp_proxy.cli.options import ConfigOption, SetOption, load_or_exit, say
 if TYPE_CHECKING:
     import trio
 
-    from sp_proxy.settings.model import Backend
+    from sp_proxy.settings.backend import Backend
 
 CANNOT_START = 1
 

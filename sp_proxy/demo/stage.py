@@ -26,7 +26,7 @@ from sp_proxy.demo.places import Host, Namespace, Place, connect, python, run_to
 from sp_proxy.demo.shop import report
 from sp_proxy.demo.shop.customers import Traffic
 from sp_proxy.demo.shop.report import CUSTOMERS
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
 from sp_proxy.settings.types import Address
 
 START_SECONDS = 60.0

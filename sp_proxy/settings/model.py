@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from sp_proxy.settings.backend import Backend
 from sp_proxy.settings.interception import Mitm, Tls, WebSocket
 from sp_proxy.settings.limits import Limits, RateLimit, Sampling
 from sp_proxy.settings.netfilter import Netfilter
@@ -274,23 +275,6 @@ class Admin(Section):
         Address("127.0.0.1", 16021),
         description="PORT or HOST:PORT. Others than this host are answered on health, metrics and status only.",
     )
-
-
-class Backend(Section):
-    """The embedded backend: OTLP intake, SQLite store, JSON API and a page."""
-
-    enabled: bool = Field(False, description="Run it beside the daemon, and send there unless `sp_backend_url` is set.")
-    listen: Address = Field(Address("127.0.0.1", 4318), description="PORT or HOST:PORT.")
-    database: str = Field("sp_proxy.sqlite3", min_length=1, description="File of the store; `:memory:` for none.")
-    max_request_size: Size = Field(64 << 20, description="Largest OTLP request accepted, decompressed.")
-    token: SecretStr = Field(
-        SecretStr(""), description="What the API and the page ask for. Required unless `listen` is a loopback address."
-    )
-    public_keys: list[SecretStr] = Field(
-        [], description="The only `x-public-key` values accepted; none: any on loopback, elsewhere `token` is needed."
-    )
-    retention: Duration = Field(7 * 86400.0, gt=0, description="Spans are removed after this long.")
-    max_database_size: Size = Field(1 << 30, ge=1 << 20, description="Above it the oldest spans are removed.")
 
 
 class Shutdown(Section):

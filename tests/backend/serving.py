@@ -13,7 +13,7 @@ import httpx
 import trio
 
 from sp_proxy.backend.serve import serve
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
 
 
 def listener(host: str = "127.0.0.1") -> socket.socket:

@@ -10,7 +10,7 @@ import pytest
 
 from sp_proxy.backend.__main__ import main
 from sp_proxy.backend.process import Start, Started, plain_settings
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
 from tests.backend.serving import listener
 
 

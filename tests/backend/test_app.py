@@ -25,7 +25,7 @@ async def test_every_answer_has_the_security_headers(path):
     "method, path, status, message",
     [
         ("GET", "/nothing", 404, "there is nothing at /nothing"),
-        ("POST", "/v1/logs", 404, "there is nothing at /v1/logs"),
+        ("POST", "/v1/metrics", 404, "there is nothing at /v1/metrics"),
         ("GET", "/v1/traces", 405, "GET is not allowed here"),
         ("DELETE", "/api/v1/exchanges", 405, "DELETE is not allowed here"),
         ("GET", "/api/v1/exchanges/", 400, "span_id: ''"),

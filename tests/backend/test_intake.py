@@ -1,6 +1,7 @@
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from functools import partial
 
 import httpx
@@ -9,13 +10,15 @@ import trio
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from sp_proxy.backend import intake, server
+from sp_proxy.backend import intake, serve, server
 from sp_proxy.backend.intake import Budget, OverloadedError
 from tests.backend.requests import exchange_span, request_of, sdk_span
 from tests.backend.serving import backend, until
 from tests.backend.test_content import ENCODERS
+from tests.backend.test_logs import logs_request, record
 from tests.backend.test_otlp import as_otlp_json
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -258,3 +261,50 @@ def test_the_budget():
         with pytest.raises(OverloadedError):
             one.take(1)
     assert budget.used == 0
+
+
+async def test_tenants_are_accepted_and_kept_for_as_long_as_they_are_to_be(monkeypatch):
+    monkeypatch.setattr(serve, "EXPIRE_INTERVAL", 0.05)
+    async with backend(public_keys=["long"], tenants=[{"public_key": "short", "retention": "1ms"}]) as client:
+        for key, status in (("long", 200), ("short", 200), ("other", 401)):
+            body = request_of(exchange_span(path=f"/{key}")).SerializeToString()
+            headers = {**PROTOBUF, "x-public-key": key}
+            assert (await client.post("/v1/traces", content=body, headers=headers)).status_code == status
+
+        async def expired():
+            return (await client.get("/api/v1/stats")).json()["expired"] == 1
+
+        await until(expired)
+        (left,) = (await client.get("/api/v1/exchanges")).json()["exchanges"]
+        assert left["path"] == "/long"
+
+
+@pytest.mark.parametrize("coding", ["", "gzip", "zstd"])
+async def test_log_records_in_both_encodings(coding):
+    request = logs_request(record("first"), record("lost", trace_id=b"x"))
+    bodies = {
+        "application/x-protobuf": request.SerializeToString(),
+        "application/json": json.dumps(
+            {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "second"}, "traceId": "zz"}]}]}]}
+        ).encode(),
+    }
+    codings: dict[str, Callable[[bytes], bytes]] = {"": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}
+    compress = codings[coding]
+    async with backend() as client:
+        for media_type, body in bodies.items():
+            headers = {"content-type": media_type, **({"content-encoding": coding} if coding else {})}
+            answer = await client.post("/v1/logs", content=compress(body), headers=headers)
+            assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+            if media_type == "application/json":
+                assert answer.json() == {}
+            else:
+                partial = ExportLogsServiceResponse.FromString(answer.content).partial_success
+                assert (partial.rejected_log_records, partial.error_message) == (
+                    *(1, "a trace id must be 16 bytes or absent"),
+                )
+        found = (await client.get("/api/v1/logs")).json()["logs"]
+        assert [(each["body"], each["trace_id"]) for each in found] == [("second", ""), ("first", "74" * 16)]
+        wrong = await client.post("/v1/logs", content=b"\xff", headers=PROTOBUF)
+        assert (wrong.status_code, status_of(wrong)) == (
+            *(400, (3, "the body is not a protobuf ExportLogsServiceRequest")),
+        )

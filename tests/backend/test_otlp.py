@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from sp_proxy.backend.otlp import (
+    LOGS,
+    TRACES,
     Code,
     Encoding,
     UnreadableError,
@@ -153,13 +155,20 @@ def test_any_json_is_read_or_unreadable(value):
 
 
 def test_answers_in_both_encodings():
-    assert encode_accepted(Encoding.PROTOBUF, rejected=0, reason="") == b""
-    assert encode_accepted(Encoding.JSON, rejected=0, reason="") == b"{}"
-    partial = ExportTraceServiceResponse.FromString(encode_accepted(Encoding.PROTOBUF, rejected=3, reason="why"))
+    assert encode_accepted(TRACES, Encoding.PROTOBUF, rejected=0, reason="") == b""
+    assert encode_accepted(TRACES, Encoding.JSON, rejected=0, reason="") == b"{}"
+    partial = ExportTraceServiceResponse.FromString(
+        encode_accepted(TRACES, Encoding.PROTOBUF, rejected=3, reason="why")
+    )
     assert (partial.partial_success.rejected_spans, partial.partial_success.error_message) == (3, "why")
-    assert json.loads(encode_accepted(Encoding.JSON, rejected=3, reason="why")) == {
+    assert json.loads(encode_accepted(TRACES, Encoding.JSON, rejected=3, reason="why")) == {
         "partialSuccess": {"rejectedSpans": "3", "errorMessage": "why"}
     }
+
+
+def test_what_was_rejected_is_counted_by_its_kind():
+    body = encode_accepted(LOGS, Encoding.JSON, rejected=2, reason="why")
+    assert json.loads(body) == {"partialSuccess": {"rejectedLogRecords": "2", "errorMessage": "why"}}
 
 
 def test_status_bytes():

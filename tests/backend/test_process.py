@@ -9,11 +9,18 @@ import trio
 
 from sp_proxy.backend.model import BackendError
 from sp_proxy.backend.process import Started, plain_settings, run_process
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
 from tests.backend.requests import exchange_span, request_of
 from tests.backend.serving import listener
 
-SETTINGS = Backend(database=":memory:", token="s3cret", public_keys=["k1"], retention="2h")
+SETTINGS = Backend(
+    database=":memory:",
+    token="s3cret",
+    public_keys=["k1"],
+    tenants=[{"public_key": "k2", "retention": "1h"}],
+    allowed_origins=["https://app.example"],
+    retention="2h",
+)
 
 
 def test_the_settings_survive_the_way():

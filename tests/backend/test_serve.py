@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from sp_proxy.backend import serve as module
 from sp_proxy.backend.model import BackendError
 from sp_proxy.backend.serve import bind, serve, url_of
-from sp_proxy.settings.model import Backend
+from sp_proxy.settings.backend import Backend
 from tests.backend.requests import exchange_span, request_of
 from tests.backend.serving import backend, listener, live, stat, until
 

@@ -7,7 +7,8 @@ import trio
 from structlog.testing import capture_logs
 
 from sp_proxy.core.restarts import RestartPolicy
-from sp_proxy.settings.model import Backend, SettingsModel
+from sp_proxy.settings.backend import Backend
+from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.types import Address
 from sp_proxy.supervisor.backend import keep_backend
 from sp_proxy.supervisor.sockets import bind_address
