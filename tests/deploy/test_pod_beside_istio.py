@@ -65,6 +65,7 @@ def test_clear_text_is_captured_and_all_is_delivered_through_envoy(image: Image,
         assert envoy.requests("inbound") == before + 1, "through Envoy"
         slow = threading.Thread(target=get, args=(place, "/slow"))
         slow.start()
+        eventually(lambda: pod.containers["app"].log, lambda log: "slow" in log, "in flight")
         took = pod.stop()
         slow.join()
         assert took < 25

@@ -1,7 +1,6 @@
 """The sidecar in a pod's life: the end in order and in time, its own death, and what is wrong with its configuration."""
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path == "/slow":
+            print("slow", flush=True)
             time.sleep(1)
         body = str(self.headers["x-sp-service-name"]).encode()
         self.send_response(200)
@@ -107,7 +107,7 @@ def test_the_last_call_of_an_ending_application_is_captured_and_delivered(image:
         slow: list[str] = []
         asking = threading.Thread(target=lambda: slow.append(get(place, "/slow")))
         asking.start()
-        time.sleep(0.3)
+        eventually(lambda: pod.containers["app"].log, lambda log: "slow" in log, "in flight")
         took = pod.stop()
         asking.join()
         assert slow == ["app"], "what was in flight was answered, through the sidecar"
