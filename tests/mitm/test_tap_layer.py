@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sp_proxy.mitm.config import CA_CERTIFICATE_FILE
+from sp_proxy.core.admission import AdmissionConfig
+from sp_proxy.mitm.config import CA_CERTIFICATE_FILE, TlsConfig
 from sp_proxy.taps.sniff import PREFACE
 from tests.mitm.origins import Origin, fields, read_all, read_head, read_until
 from tests.mitm.running_mitm import RunningMitm
@@ -133,6 +134,21 @@ def test_large_bodies_both_ways_cost_no_memory(ends, intercepting: RunningMitm):
     intercepting.wait(lambda: intercepting.gauges["resident_memory_bytes"] > 0)
     if before:
         assert intercepting.gauges["resident_memory_bytes"] - before < 32 << 20
+
+
+def test_sampling_holds_here_too(authority: Path, certificate: Path, tls_origin: Origin):
+    tls = TlsConfig(intercept=("shop",), ca_directory=str(authority), trusted_file=str(certificate))
+    options = {"admission": AdmissionConfig(sampling_ratio=0.0)}
+    with RunningMitm(tls=tls, options=options) as worker, ThreadPoolExecutor(1) as pool:
+        accepting = pool.submit(tls_origin.accept)
+        client = worker.connect_tls(tls_origin.address, "shop.test", authority / CA_CERTIFICATE_FILE, "http/1.1")
+        with client, accepting.result() as upstream:
+            client.sendall(REQUEST)
+            read_head(upstream)
+            upstream.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            read_head(client)
+            worker.counter("dropped:sampled_out", 1)
+        assert worker.exchanges == []
 
 
 def test_http2_is_negotiated_on_both_sides(intercepting: RunningMitm, tls_origin: Origin, authority: Path):

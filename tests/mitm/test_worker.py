@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sp_proxy.core.admission import AdmissionConfig, RateConfig
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig, RuleConfig
@@ -136,6 +137,26 @@ def test_rules_are_those_of_the_relay(origin: Origin):
         found = worker.exchange()
         assert (found.target, found.rule) == (b"/yes", "client[0]")
         worker.counter("requests:no_rule", 1)
+
+
+def test_sampling_and_limits_hold_here_too(origin: Origin):
+    policy = PolicyConfig(client_rules=(RuleConfig(paths=("^/limited",)), RuleConfig(paths=("^/a",))))
+    admission = AdmissionConfig(
+        rule_limits={"client[0]": RateConfig(exchanges=0.001, exchange_burst=1.0)}, sampling_ratio=0.0
+    )
+    failed = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"
+    limited = GET.replace(b"/a", b"/limited")
+    with RunningMitm(policy=policy, options={"flows": True, "admission": admission}) as worker:
+        with worker.connect(origin.address) as client, origin.accept() as upstream:
+            for request, answer in ((GET, NO_CONTENT), (GET, failed), *[(limited, failed)] * 4):
+                client.sendall(request)
+                read_head(upstream)
+                upstream.sendall(answer)
+                assert read_head(client) == answer
+        worker.counter("dropped:sampled_out", 1)
+        worker.counter("captured", 6)
+        worker.counter("dropped:rule_rate_limit", 2)  # a debt of one exchange is allowed
+    assert [each.target for each in worker.exchanges] == [b"/a", b"/limited", b"/limited"]
 
 
 def test_an_upstream_that_cannot_be_reached(flows: RunningMitm):
