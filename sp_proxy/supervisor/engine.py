@@ -22,9 +22,10 @@ import structlog
 import trio
 
 from sp_proxy.core.restarts import RestartPolicy, Restarts
+from sp_proxy.exporter.intake import WorkerChannel
 from sp_proxy.mitm.config import CA_KEY_FILE, MitmConfig, TlsConfig, encode_config
 from sp_proxy.relay.handoff import STATE_BYTES, EngineState, HandOverEndedError, receive
-from sp_proxy.supervisor.generation import GRACE_MARGIN, Attach, describe_end
+from sp_proxy.supervisor.generation import END_PATIENCE, GRACE_MARGIN, Attach, describe_end
 from sp_proxy.supervisor.guard_table import GuardTable
 
 MITM_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.mitm")
@@ -84,6 +85,8 @@ class _Life:
         self.started = trio.current_time()
         self.ready = trio.Event()
         self.exited = trio.Event()
+        self.unheard = trio.Event()
+        """It lives on without a channel."""
         self.ended = ""
 
     def send(self, number: signal.Signals) -> None:
@@ -208,7 +211,8 @@ class Engine:
                 self._settle(failed=new is None)
                 life = new or life
                 continue
-            if await self._first_of(life.exited, self._draining, self._replanned, timeout=LOOK_INTERVAL):
+            happened = (life.exited, self._draining, self._replanned)
+            if await self._first_of(*happened, life.unheard, timeout=LOOK_INTERVAL) and not life.unheard.is_set():
                 continue
             if (reason := self._worn_out(life)) and (new := await self._replace(nursery, life, reason)) is not None:
                 life = new
@@ -231,6 +235,8 @@ class Engine:
             self._request = None
 
     def _worn_out(self, life: _Life) -> str:
+        if life.unheard.is_set():
+            return "channel"
         age = trio.current_time() - life.started
         if self._plan.max_age and age > self._plan.max_age:
             return "age"
@@ -330,6 +336,7 @@ class Engine:
                 task_status.started(life)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._note_ready, life, channel.ready)
+                    nursery.start_soon(self._note_unheard, life, channel)
                     life.ended = describe_end(await process.wait())
                     nursery.cancel_scope.cancel()
                 log.info("mitm_worker_ended", pid=process.pid, ended=life.ended)
@@ -346,6 +353,13 @@ class Engine:
         await ready.wait()
         life.ready.set()
         log.info("mitm_worker_ready", pid=life.process.pid)
+
+    async def _note_unheard(self, life: _Life, channel: WorkerChannel) -> None:
+        await channel.ended.wait()
+        await trio.sleep(END_PATIENCE)  # cancelled by the end of the process
+        if not self._draining.is_set():
+            log.error("mitm_worker_not_heard", pid=life.process.pid, reason=f"its channel: {channel.error or 'ended'}")
+            life.unheard.set()
 
     async def _start(self, worker_id: int, channel: socket.socket, owner: int) -> trio.Process:
         proxy = tuple(sock.fileno() for sock in self._proxy)

@@ -5,6 +5,9 @@ What a worker gets: the listening sockets and one end of its channel by inherita
 it accepts, drains on SIGTERM, retires on SIGUSR1 (accepts no more, ends with its last connection), exits when the channel
 ends. A fresh interpreter costs more to start than a fork, but forking a process in which trio runs would copy its state
 and its memory.
+
+A worker whose channel ends while it lives on (a corrupt frame, a fault of the exporter's) serves traffic of which nobody hears
+any more. It retires, and another one takes its place.
 """
 
 import os
@@ -32,6 +35,12 @@ RELAY_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.relay")
 GRACE_MARGIN = 2.0
 """Seconds beyond the grace period after which a worker that was asked to drain is killed."""
 
+END_PATIENCE = 1.0
+"""Seconds in which a process whose channel has ended should have ended too, if that is why."""
+MAX_UNHEARD = 2
+"""Workers without a channel, for each place, that still serve their last connections. When there are more, the oldest has
+its grace period left."""
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 Attach = Callable[[socket.socket, int], WorkerChannel]
@@ -49,6 +58,29 @@ class WorkerPlan:
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     pass_fds: tuple[int, ...] = ()
     """Descriptors that ``config`` names."""
+
+
+class _Life:
+    """One worker process, and what its keeper waits for."""
+
+    def __init__(self) -> None:
+        self.process: trio.Process | None = None
+        self.channel: WorkerChannel | None = None
+        self.over = trio.Event()
+        """It has ended, could not be started, or is not heard any more."""
+        self.unheard = False
+        """It lives on without a channel."""
+        self.said = ""
+        """How it ended, or why it is not heard."""
+        self.stop = trio.Event()
+        """It has the grace period left."""
+
+    def retire(self) -> None:
+        """Let it end with its last connection, or at once if it is not ready."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        ready = self.channel is not None and self.channel.ready.is_set()
+        self.process.send_signal(signal.SIGUSR1 if ready else signal.SIGTERM)
 
 
 class Generation:
@@ -73,8 +105,10 @@ class Generation:
         self._table = table
         self._attach = attach
         self._changed = changed
-        self._lives: dict[int, tuple[trio.Process, WorkerChannel]] = {}
-        """By worker."""
+        self._lives: dict[int, _Life] = {}
+        """By worker, those that are heard."""
+        self._unheard: dict[int, list[_Life]] = {}
+        """By worker, those that are not, the oldest first."""
         self._ending = trio.Event()
         """No worker is started any more."""
         self._stopping = trio.Event()
@@ -83,7 +117,7 @@ class Generation:
     @property
     def pids(self) -> dict[int, int]:
         """The process id of each worker that runs, by its number."""
-        return {worker_id: process.pid for worker_id, (process, _) in self._lives.items()}
+        return {worker_id: life.process.pid for worker_id, life in self._lives.items() if life.process is not None}
 
     @property
     def complete(self) -> bool:
@@ -95,7 +129,7 @@ class Generation:
         try:
             async with trio.open_nursery() as nursery:
                 for worker_id in range(self.plan.count):
-                    nursery.start_soon(self._keep, worker_id)
+                    nursery.start_soon(self._keep, nursery, worker_id)
         finally:
             self.ended.set()
             self._changed()
@@ -103,69 +137,82 @@ class Generation:
     def retire(self) -> None:
         """Others accept now: let each worker end with its last connection. One that is not ready is ended at once."""
         self._ending.set()
-        for process, channel in self._lives.values():
-            if channel.ready.is_set():
-                process.send_signal(signal.SIGUSR1)
-            else:
-                process.terminate()
+        for life in self._lives.values():
+            life.retire()
 
     async def accepts_no_more(self) -> None:
         """Wait until that is so, after ``retire``."""
-        for _, channel in tuple(self._lives.values()):
-            async with trio.open_nursery() as nursery:
-                for event in (channel.retired, channel.ended):
-                    nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
+        for life in tuple(self._lives.values()):
+            if life.channel is not None:
+                await _first_of(life.channel.retired, life.channel.ended)
 
     def drain(self) -> None:
         """Ask every worker to finish within the grace period; none is started any more."""
         self._ending.set()
         self._stopping.set()
 
-    async def _keep(self, worker_id: int) -> None:
+    async def _keep(self, nursery: trio.Nursery, worker_id: int) -> None:
         while not self._ending.is_set():
             self.restarts.started(worker_id, trio.current_time())
-            ended = await self._live(worker_id)
+            life = _Life()
+            nursery.start_soon(self._live, worker_id, life)
+            await life.over.wait()
             if self._ending.is_set():
-                log.info("worker_stopped", worker=worker_id, ended=ended)
-                self._changed()
                 return
             # Not for secrets: jitter.
             delay = self.restarts.exited(worker_id, trio.current_time(), random.random())  # noqa: S311
             self.restart_total += 1
-            log.error("worker_died", worker=worker_id, ended=ended, restart_in_seconds=round(delay, 3))
+            event = "worker_not_heard" if life.unheard else "worker_died"
+            log.error(event, worker=worker_id, ended=life.said, restart_in_seconds=round(delay, 3))
             self._changed()
             with trio.move_on_after(delay):
                 await self._ending.wait()
 
-    async def _live(self, worker_id: int) -> str:
-        """One process, from its start to its end. Returns how it ended."""
+    async def _live(self, worker_id: int, life: _Life) -> None:
+        """One process, from its start to its end."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         # Held for the life of the process: should the exporter let go of the channel, the worker drops records, and
         # counts them, but it does not take it for our death and end with all its connections.
         with ours, self._table.enlisted() as owner:
             try:
                 with theirs:
-                    process = await self._start(worker_id, theirs, owner)
+                    process = life.process = await self._start(worker_id, theirs, owner)
             except OSError as error:
-                return f"could not be started: {os.strerror(error.errno or 0).lower()}"
+                life.said = f"could not be started: {os.strerror(error.errno or 0).lower()}"
+                life.over.set()
+                return
+            self._lives[worker_id] = life
             try:
-                channel = self._attach(ours.dup(), worker_id)
-                self._lives[worker_id] = (process, channel)
+                channel = life.channel = self._attach(ours.dup(), worker_id)
                 log.info("worker_started", worker=worker_id, pid=process.pid)
                 if self._ending.is_set():  # while it was started
                     process.terminate()
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._note_ready, worker_id, channel)
-                    nursery.start_soon(self._stop_when_asked, worker_id, process)
-                    status = await process.wait()
+                    nursery.start_soon(self._note_ready, worker_id, process, channel)
+                    nursery.start_soon(self._note_unheard, worker_id, life, channel)
+                    nursery.start_soon(self._stop_when_asked, worker_id, life, process)
+                    ended = describe_end(await process.wait())
                     nursery.cancel_scope.cancel()
-                return describe_end(status)
+                if life.unheard:
+                    log.info("worker_stopped", worker=worker_id, pid=process.pid, ended=ended)
+                else:
+                    life.said = ended
+                    if self._ending.is_set():
+                        log.info("worker_stopped", worker=worker_id, ended=ended)
             finally:
-                self._lives.pop(worker_id, None)
+                self._forget(worker_id, life)
                 if process.returncode is None:
                     process.kill()
                     with trio.CancelScope(shield=True):
                         await process.wait()
+        life.over.set()
+        self._changed()
+
+    def _forget(self, worker_id: int, life: _Life) -> None:
+        if life.unheard:
+            self._unheard[worker_id].remove(life)
+        else:
+            del self._lives[worker_id]
 
     async def _start(self, worker_id: int, channel: socket.socket, owner: int) -> trio.Process:
         config = msgspec.structs.replace(
@@ -190,20 +237,41 @@ class Generation:
                 start_new_session=True,
             )
 
-    async def _note_ready(self, worker_id: int, channel: WorkerChannel) -> None:
+    async def _note_ready(self, worker_id: int, process: trio.Process, channel: WorkerChannel) -> None:
         await channel.ready.wait()
-        process, _ = self._lives[worker_id]
         log.info("worker_ready", worker=worker_id, pid=process.pid)
         self.restarts.ready(worker_id)
         self.ever_ready.add(worker_id)
         self._changed()
 
-    async def _stop_when_asked(self, worker_id: int, process: trio.Process) -> None:
-        await self._stopping.wait()
+    async def _note_unheard(self, worker_id: int, life: _Life, channel: WorkerChannel) -> None:
+        await channel.ended.wait()
+        await trio.sleep(END_PATIENCE)  # cancelled by the end of the process
+        if self._ending.is_set():
+            return
+        life.unheard = True
+        life.said = f"its channel: {channel.error or 'ended'}"
+        del self._lives[worker_id]
+        others = self._unheard.setdefault(worker_id, [])
+        others.append(life)
+        for each in others[:-MAX_UNHEARD]:
+            each.stop.set()
+        life.retire()
+        life.over.set()
+
+    async def _stop_when_asked(self, worker_id: int, life: _Life, process: trio.Process) -> None:
+        await _first_of(self._stopping, life.stop)
         process.terminate()
         await trio.sleep(self.plan.config.grace_period + GRACE_MARGIN)
         log.error("worker_killed", worker=worker_id, pid=process.pid, reason="not drained within the grace period")
         process.kill()
+
+
+async def _first_of(*events: trio.Event) -> None:
+    """Wait until one of them happens."""
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
 
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -18,14 +18,16 @@ from sp_proxy.channel.frames import Drained, Ready, frame
 from sp_proxy.mitm.config import decode_config
 from sp_proxy.relay.handoff import HandOverEndedError, receive
 from sp_proxy.relay.loop_guard import LoopGuard
-from tests.supervisor.fake_worker import guarded
+from tests.supervisor.fake_worker import GARBLE, guarded
 
 
-def serve(connection: socket.socket, prefix: bytes) -> None:
+def serve(connection: socket.socket, prefix: bytes, channel: socket.socket) -> None:
     with connection, suppress(OSError):
         connection.setblocking(True)
         connection.sendall(b"%d\n" % os.getpid() + prefix)
         while data := connection.recv(65536):
+            if data == GARBLE:
+                channel.sendall(b"\xff" * 8)
             connection.sendall(data)
 
 
@@ -53,7 +55,7 @@ def main() -> int:
                 except HandOverEndedError:
                     return
                 if taken is not None:
-                    started.append(threading.Thread(target=serve, args=(taken[0], taken[1].prefix)))
+                    started.append(threading.Thread(target=serve, args=(taken[0], taken[1].prefix, channel)))
                     started[-1].start()
             ended.wait(0.01)
 

@@ -1,6 +1,6 @@
 """A relay worker's manners without its work: reads its configuration, accepts, says ``Ready``, echoes, retires, drains.
 
-Each connection first gets the worker's process id on a line. FAKE_WORKER names a flaw:
+Each connection first gets the worker's process id on a line, then an echo; GARBLE makes it garble its channel. FAKE_WORKER names a flaw:
 
 - ``dies``: exits with code 3 before it is ready, as long as the file FAKE_WORKER_UNTIL exists
 - ``hangs``: never gets ready
@@ -19,6 +19,9 @@ from pathlib import Path
 from sp_proxy.channel.frames import Drained, Ready, Retired, frame
 from sp_proxy.relay.config import decode_config
 from sp_proxy.relay.loop_guard import LoopGuard
+
+GARBLE = b"garble"
+"""Echoed to a client, and the channel is no sequence of frames any more."""
 
 
 def guarded(owner: int) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -47,6 +50,8 @@ def main() -> int:
             connection.setblocking(True)
             connection.sendall(b"%d\n" % os.getpid())
             while data := connection.recv(65536):
+                if data == GARBLE:
+                    channel.sendall(b"\xff" * 8)
                 connection.sendall(data)
 
     def accept(listening: socket.socket) -> None:

@@ -32,7 +32,7 @@ from sp_proxy.supervisor.engine import (
 )
 from sp_proxy.supervisor.generation import Attach
 from sp_proxy.supervisor.guard_table import GuardTable
-from tests.supervisor.fake_worker import guarded
+from tests.supervisor.fake_worker import GARBLE, guarded
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_mitm.py")))
 CONFIG = MitmConfig(-1, -1, -1, (), HeaderConfig("test"), PolicyConfig(), grace_period=5.0)
@@ -160,6 +160,27 @@ async def test_its_death_harms_only_its_own_connections():
             assert second != first
     died = next(line for line in logs if line["event"] == "mitm_worker_died")
     assert died["ended"] == "killed by SIGKILL"
+
+
+async def test_one_whose_channel_is_garbled_is_replaced_and_finishes_what_it_has(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine_module, "END_PATIENCE", 0.1)
+    with capture_logs() as logs:
+        async with running() as daemon:
+            stream, first = await daemon.served()
+            await stream.send_all(GARBLE)
+            assert await read(stream, len(GARBLE)) == GARBLE
+            await daemon.until(lambda: daemon.engine.replacement_total == 1)
+            later, second = await daemon.served()
+            assert second != first
+            await stream.send_all(b"still here")
+            assert await read(stream, 10) == b"still here"
+            await stream.aclose()
+            await daemon.until(lambda: first not in daemon.engine.pids)
+            await later.aclose()
+            assert daemon.engine.restart_total == 0
+    (told,) = [line for line in logs if line["event"] == "mitm_worker_not_heard"]
+    assert "frame of 4294967295 bytes" in told["reason"]
+    assert [line["reason"] for line in logs if line["event"] == "mitm_worker_replaced"] == ["channel"]
 
 
 async def test_what_a_killed_one_left_in_the_loop_guard_is_freed():

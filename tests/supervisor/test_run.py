@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from tests.supervisor.daemon import REAL, TIMEOUT, free_ports, running_daemon
+from tests.supervisor.fake_worker import GARBLE
 
 NOWHERE = "127.0.0.1:9"
 
@@ -194,6 +195,26 @@ async def test_a_drain_during_the_start_ends_it_too(tmp_path):
         daemon.signal(signal.SIGTERM)
         assert await daemon.ended() == 0
         assert "ready" not in [line["event"] for line in daemon.log]
+
+
+async def test_a_worker_whose_channel_is_garbled_is_replaced_and_counted(tmp_path):
+    async with running_daemon(NOWHERE, {"relay": {"workers": 1}}, directory=tmp_path) as daemon:
+        async with await daemon.connect() as stream:
+            first = int(await first_line(stream))
+            await stream.send_all(GARBLE)
+            assert (await daemon.logged("channel_closed"))["level"] == "warning"
+            await daemon.logged("worker_not_heard")
+            await daemon.logged("worker_ready", 2)
+            await daemon.metric_becomes("sp_proxy_channel_errors_total", lambda value: value == 1)
+            assert await daemon.metric("sp_proxy_relay_worker_restarts_total") == 1
+            assert await daemon.metric("sp_proxy_relay_workers_ready") == 1
+            assert alive(first)
+        line = await daemon.logged("worker_stopped")
+        assert line["pid"] == first
+        async with await daemon.connect() as stream:
+            assert int(await first_line(stream)) != first
+        daemon.signal(signal.SIGTERM)
+        assert await daemon.ended() == 0
 
 
 async def test_traffic_passes_raw_while_no_worker_lives_and_is_theirs_again_afterwards(tmp_path):

@@ -25,7 +25,7 @@ from sp_proxy.supervisor.generation import Attach, WorkerPlan
 from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.sockets import BoundListener, bind_address
 from sp_proxy.supervisor.workers import ReplaceError, Workers
-from tests.supervisor.fake_worker import guarded
+from tests.supervisor.fake_worker import GARBLE, guarded
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 CONFIG = WorkerConfig(
@@ -80,7 +80,7 @@ def open_files(pid: int) -> list[str]:
 
 @asynccontextmanager
 async def running(
-    count: int = 1, policy: RestartPolicy = QUICK, command: tuple[str, ...] = FAKE
+    count: int = 1, policy: RestartPolicy = QUICK, command: tuple[str, ...] = FAKE, grace_period: float = 5.0
 ) -> AsyncIterator[Running]:
     (sock,) = bind_address("listen.inbound", Address("127.0.0.1", 0))
     reports = WorkerReports()
@@ -97,7 +97,7 @@ async def running(
                 nursery.start_soon(receive, stream, channel, reports, consume)
                 return channel
 
-            plan = WorkerPlan(count, CONFIG, command, policy)
+            plan = WorkerPlan(count, msgspec.structs.replace(CONFIG, grace_period=grace_period), command, policy)
             listeners = [BoundListener("listen.inbound", Direction.INBOUND, sock)]
             workers = Workers(plan, listeners, table, attach)
             nursery.start_soon(workers.run)
@@ -133,6 +133,53 @@ async def test_what_a_killed_worker_left_in_the_loop_guard_is_freed():
         await run.until(lambda: run.workers.restart_total == 2)
         assert not run.table.guard.is_ours(*guarded(first))
         assert not run.table.guard.is_ours(*guarded(second))
+
+
+async def test_a_worker_whose_channel_is_garbled_is_replaced_and_finishes_what_it_has():
+    with capture_logs() as logs:
+        async with running() as run:
+            stream = await trio.open_tcp_stream(*run.address)
+            async with stream:
+                first = await pid_from(stream)
+                await stream.send_all(GARBLE)
+                assert await stream.receive_some() == GARBLE
+                await run.until(lambda: run.workers.restart_total == 1)
+                await run.until(lambda: bool(run.workers.pids) and first not in run.workers.pids.values())
+                await run.until(lambda: run.workers.restarts.ready_count == 1)
+                second = await run.served_by()
+                while second == first:  # it may have taken the connection just before it was told
+                    second = await run.served_by()
+                await stream.send_all(b"still here")
+                assert await stream.receive_some() == b"still here"
+            await run.until(lambda: any(line.get("pid") == first for line in logs if line["event"] == "worker_stopped"))
+            assert run.workers.restart_total == 1
+            assert await run.served_by() == second
+    (told,) = [line for line in logs if line["event"] == "worker_not_heard"]
+    assert told["log_level"] == "error"
+    assert told["ended"].startswith("its channel: frame of 4294967295 bytes")
+    assert not any(line["event"] == "worker_died" for line in logs)
+
+
+async def test_of_workers_that_are_not_heard_only_some_may_stay(monkeypatch):
+    """The oldest has its grace period left, whatever it still serves."""
+    monkeypatch.setattr("sp_proxy.supervisor.generation.MAX_UNHEARD", 1)
+
+    async def next_one() -> tuple[trio.SocketStream, int]:
+        stream = await trio.open_tcp_stream(*run.address)
+        pid, restarts = await pid_from(stream), run.workers.restart_total
+        await stream.send_all(GARBLE)
+        await run.until(lambda: run.workers.restart_total == restarts + 1 and run.workers.restarts.ready_count == 1)
+        return stream, pid
+
+    async with running(grace_period=0.3) as run:
+        oldest, first = await next_one()
+        newest, second = await next_one()
+        async with oldest, newest:
+            assert first != second
+            with trio.move_on_after(20):
+                while data := await oldest.receive_some():
+                    assert data == GARBLE
+            assert open_files(second)
 
 
 async def test_the_dead_are_named_with_their_signal_or_exit_code(tmp_path, monkeypatch):
