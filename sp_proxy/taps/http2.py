@@ -170,6 +170,11 @@ class Http2Tap:
         self._goaway_sent = False
 
     @property
+    def encodes_anew(self) -> bool:
+        """Whether the client's blocks mean something else to the origin than they say: they cannot pass without this tap."""
+        return self._anew
+
+    @property
     def idle(self) -> bool:
         """See ``Tap``."""
         return (
@@ -337,7 +342,13 @@ class Http2Tap:
             self._give_up(str(error), side)
             held = bytes(side.held)
             side.held.clear()
+            if self.signal is Signal.ABORT:  # nothing of what the origin would read in another way
+                return b"".join((*out, data[done:at]))
             return b"".join((*out, held, data[done:]))
+        except Exception:  # a fault of ours: who takes what is held shall miss nothing
+            buffer += b"".join((*out, bytes(side.held), data[done:]))
+            side.held.clear()
+            raise
         out.append(data[done:at])
         if at < size:
             buffer += data[at:]

@@ -400,8 +400,28 @@ def test_what_is_unexpected_goes_raw_with_every_byte(reason: str, size: int) -> 
 def test_once_encoded_anew_the_unexpected_is_a_reset() -> None:
     both = Watched()
     both.answer(both.request([("x-sp-num", "4")]))
-    both.tap.client(UNEXPECTED["h2_continuation"])
+    ping = frame(6, 0, 0, bytes(8))
+    assert both.tap.client(ping + UNEXPECTED["h2_continuation"] + frame(1, 5, 3, BLOCK)) == ping
     assert both.tap.signal is Signal.ABORT
+
+
+@pytest.mark.parametrize("size", [1, 20, 10_000])
+def test_a_fault_of_ours_loses_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Watched()
+    ping = frame(6, 0, 0, bytes(8))
+    sent = ping + frame(1, 0, 1, BLOCK[:5]) + frame(9, 4, 1, BLOCK[5:]) + ping
+    monkeypatch.setattr(Injector, "plan", lambda *_: 1 / 0)
+    forwarded = bytearray()
+    pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
+
+    def give() -> None:
+        while pieces:
+            forwarded.extend(both.tap.client(pieces.pop(0)))
+
+    with pytest.raises(ZeroDivisionError):
+        give()
+    assert forwarded + both.tap.take_held() + b"".join(pieces) == sent
+    assert both.tap.take_kept() == b""
 
 
 def test_not_the_preface() -> None:
