@@ -31,6 +31,8 @@ MAX_TEXT = 1 << 18
 TAG = "sp.tag."
 EXTRACT = "extract"
 PARTIAL = "partial"
+PARTIAL_SPAN_ID = "sp.partial.span_id"
+"""Of a whole exchange, the id of its partial record; kept with that too."""
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 _MESSAGES = ("http.request.header.", "http.response.header.", "http.request.trailer.", "http.response.trailer.")
 _DIRECTIONS: dict[object, Direction] = {"inbound": "inbound", "outbound": "outbound"}
@@ -109,6 +111,7 @@ def stored(
     # The record of an exchange that goes on is a child of the one to come: here it takes that one's place for a while.
     partial = kind_of_span == PARTIAL and any(parent_span_id)
     if partial:
+        values[PARTIAL_SPAN_ID] = span_id.hex()
         span_id, parent_span_id = parent_span_id, _span_id(values.get("sp.partial.parent_span_id"))
     exchange = request_body = response_body = None
     tags: dict[str, str] = {}

@@ -7,7 +7,7 @@ NaN and infinities are strings, and dropped counts are not kept.
 from typing import Any
 
 from sp_proxy.backend.model import KINDS, SpanRecord
-from sp_proxy.backend.spans import REQUEST_BODY, RESPONSE_BODY
+from sp_proxy.backend.spans import PARTIAL_SPAN_ID, REQUEST_BODY, RESPONSE_BODY
 
 
 def resource_spans(record: SpanRecord) -> dict[str, Any]:
@@ -18,10 +18,14 @@ def resource_spans(record: SpanRecord) -> dict[str, Any]:
     for name, body in ((REQUEST_BODY, record.request_body), (RESPONSE_BODY, record.response_body)):
         if body is not None:
             attributes[name] = body.decode(errors="replace")
+    span_id, parent_span_id = record.span_id, record.parent_span_id
+    if record.exchange is not None and record.exchange.partial:
+        # It is listed by the ids of the exchange to come, and sent by its own.
+        span_id, parent_span_id = attributes.pop(PARTIAL_SPAN_ID, span_id), span_id
     status = {name: value for name, value in details.get("status", {}).items() if value}
     span: dict[str, Any] = {
         "traceId": record.trace_id,
-        "spanId": record.span_id,
+        "spanId": span_id,
         "name": record.name,
         "kind": KINDS.index(record.kind),
         "startTimeUnixNano": str(record.start_unix_ns),
@@ -45,8 +49,8 @@ def resource_spans(record: SpanRecord) -> dict[str, Any]:
         ],
         "status": status,
     }
-    if record.parent_span_id:
-        span["parentSpanId"] = record.parent_span_id
+    if parent_span_id:
+        span["parentSpanId"] = parent_span_id
     if details.get("trace_state"):
         span["traceState"] = details["trace_state"]
     return {

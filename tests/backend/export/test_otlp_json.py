@@ -4,7 +4,6 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
 from sp_proxy.backend.export.otlp_json import any_value, resource_spans
@@ -12,7 +11,7 @@ from sp_proxy.backend.otlp import Encoding, decode_traces
 from sp_proxy.backend.spans import read_request
 from sp_proxy.backend.sqlite.store import open_store
 from tests.backend.export.records import exchange, stored
-from tests.backend.requests import HOSTILE, attribute, exchange_span, sdk_span
+from tests.backend.requests import HOSTILE, attribute, batch_of, exchange_span, partial_span, sdk_span
 
 
 def sent_again(record):
@@ -89,6 +88,20 @@ def test_values(value, written):
     assert any_value(value) == written
 
 
-def test_the_partial_record_of_an_exchange_is_exported_under_the_ids_it_is_listed_by():
-    record = structs.replace(exchange(), span_id="ab" * 8)
-    assert resource_spans(record)["scopeSpans"][0]["spans"][0]["spanId"] == "ab" * 8
+@pytest.mark.parametrize("parent", [b"", b"p" * 8])
+def test_the_partial_record_of_an_exchange_is_sent_as_it_came(parent):
+    """Under its own id, as a child of the exchange to come, by whose ids it is listed."""
+    span = partial_span(trace=b"t" * 16, span=b"s" * 8, parent=parent)
+
+    async def through_a_store():
+        async with open_store(":memory:") as store:
+            await store.append(batch_of(span))
+            return await store.span(b"s" * 8, None)
+
+    record = trio.run(through_a_store)
+    assert record is not None
+    assert record.exchange is not None
+    assert record.exchange.partial
+    sent = resource_spans(record)["scopeSpans"][0]["spans"][0]
+    assert (sent["spanId"], sent["parentSpanId"]) == (span.span_id.hex(), (b"s" * 8).hex())
+    assert sent_again(record) == record
