@@ -6,8 +6,12 @@ import sys
 import urllib.request
 
 import pytest
+from pyarrow import parquet
 
+from sp_proxy.cli.main import main
+from tests.backend.requests import exchange_span
 from tests.backend.serving import listener
+from tests.cli.backends import holding
 
 
 def command(*arguments, cwd, **environ):
@@ -76,3 +80,42 @@ def test_what_prevents_the_start_is_one_line(tmp_path, arguments, environ, code,
     assert message.replace("TAKEN", address) in err
     assert err.startswith("sp-proxy: ")
     assert err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def url():
+    spans = [exchange_span(at=at, path=f"/{at}", status=200 + 303 * (at % 2)) for at in range(4)]
+    with holding(*spans) as address:
+        yield address
+
+
+def test_an_export_to_a_parquet_file(url, tmp_path, capsys):
+    path = tmp_path / "out.parquet"
+    assert main(["backend", "export", "status>=500", "--parquet", str(path), "--url", url]) == 0
+    assert capsys.readouterr().err == f"sp-proxy: {path}: 2 exchanges\n"
+    assert parquet.read_table(path).column("path").to_pylist() == ["/3", "/1"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "har", "otlp", "curl", "httpie"])
+def test_an_export_to_a_file_and_to_standard_output(url, tmp_path, capfdbinary, form):
+    path = tmp_path / "out"
+    assert main(["backend", "export", "--format", form, "-o", str(path), "-n", "3", "--url", url]) == 0
+    assert main(["backend", "export", "--format", form, "-n", "3", "--url", url]) == 0
+    assert capfdbinary.readouterr().out == path.read_bytes()
+    assert path.read_bytes().count(b"shop.local:8080") >= 3
+
+
+@pytest.mark.parametrize("option", ["--output", "--parquet"])
+def test_a_file_that_cannot_be_written(url, tmp_path, capsys, option):
+    path = tmp_path / "none" / "out"
+    assert main(["backend", "export", option, str(path), "--url", url]) == 1
+    err = capsys.readouterr().err
+    assert str(path) in err
+    assert err.count("\n") == 1
+
+
+def test_a_wrong_query_leaves_no_file(url, tmp_path, capsys):
+    path = tmp_path / "out.parquet"
+    assert main(["backend", "export", "x:y", "--parquet", str(path), "--url", url]) == 2
+    assert "column 1: 'x' is not a field" in capsys.readouterr().err
+    assert not path.exists()
