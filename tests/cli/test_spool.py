@@ -134,5 +134,5 @@ def test_drain_beside_a_daemon(spool, capsys):
     owner = SpoolFiles(spool)
     owner.open()
     assert main(["spool", "drain"]) == 1
-    assert "in use by another process" in capsys.readouterr().err
+    assert "in use by process" in capsys.readouterr().err
     owner.close()

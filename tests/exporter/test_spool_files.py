@@ -1,10 +1,13 @@
 """Files of the spool: whole or not at all, verified, one owner."""
 
 import errno
+import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -25,6 +28,7 @@ from sp_proxy.exporter.spool_files import (
     read,
     scan,
 )
+from tests.requirements import require_root_tools
 
 PAYLOAD = Payload(b"some body" * 20, 7, "gzip", 1000)
 
@@ -66,13 +70,27 @@ def test_only_the_owner_may_read(files):
 
 def test_one_process_owns_it(files):
     other = SpoolFiles(files.directory)
-    with pytest.raises(SpoolBusyError, match="in use by another process"):
+    with pytest.raises(SpoolBusyError, match=rf"in use by process {os.getpid()}; each daemon needs a spool\.directory"):
         other.open()
     assert not other.is_open
     files.close()
     other.open()
     other.close()
     other.close()
+
+
+def test_an_owner_that_did_not_say_who_it_is(files):
+    (files.directory / "lock").write_bytes(b"")
+    with pytest.raises(SpoolBusyError, match="in use by another process"):
+        SpoolFiles(files.directory).open()
+
+
+def test_who_is_refused_leaves_no_descriptor(files):
+    before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(3):
+        with pytest.raises(SpoolBusyError):
+            SpoolFiles(files.directory).open()
+    assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 def test_it_can_be_looked_at_while_another_owns_it(files):
@@ -98,6 +116,111 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
     with pytest.raises(SpoolError):
         SpoolFiles(tmp_path).open()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_directory_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "spool").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SpoolError, match=r"spool: is a symbolic link$"):
+        SpoolFiles(tmp_path / "spool").open()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_directory_of_ours_that_others_may_use_is_closed_to_them(tmp_path):
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool").chmod(0o2777)
+    files = SpoolFiles(tmp_path / "spool")
+    files.open()
+    assert files.directory.stat().st_mode & 0o777 == 0o700
+    files.close()
+
+
+def as_user(directory: Path, user: int) -> str:
+    """What another user is told who opens it."""
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from sp_proxy.exporter.spool_files import SpoolError, SpoolFiles\n"
+        f"os.setgid({user}); os.setuid({user})\n"
+        "try: SpoolFiles(Path(sys.argv[1])).open(); print('open')\n"
+        "except SpoolError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_directory_that_somebody_else_has_prepared_is_not_taken():
+    """As in a place where everybody may write."""
+    require_root_tools()
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(0o1777)
+        spool = Path(place) / "spool"
+        spool.mkdir(mode=0o777)
+        spool.chmod(0o777)
+        os.chown(spool, 12345, 12345)
+        assert as_user(spool, 23456) == f"spool {spool}: belongs to another user (12345)"
+        os.chown(spool, 0, 0)
+        assert as_user(spool, 23456) == f"spool {spool}: other users may write to it"
+        assert not list(spool.iterdir())
+        os.chown(spool, 23456, 23456)
+        assert as_user(spool, 23456) == "open"
+        assert spool.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_its_name_leads_to_later_does_not_matter(files, tmp_path):
+    files.write(entry_of(), PAYLOAD)
+    moved = files.directory.rename(tmp_path / "moved")
+    files.directory.mkdir()
+    assert files.read(entry_of()) == PAYLOAD
+    files.write(entry_of(sequence=2), PAYLOAD)
+    files.set_aside(entry_of())
+    files.remove(entry_of(sequence=2))
+    assert not list(files.directory.iterdir())
+    assert {path.name for path in moved.iterdir()} == {"lock", f"{entry_name(entry_of())}.damaged"}
+
+
+def test_a_directory_that_looks_half_written_does_not_stop_the_start(files):
+    files.close()
+    (files.directory / "a.tmp").mkdir()
+    (files.directory / "b.tmp").write_bytes(b"")
+    files.open()
+    assert {path.name for path in files.directory.iterdir()} == {"lock", "a.tmp"}
+
+
+def test_an_entry_that_is_not_on_the_disk_for_certain_does_not_come_back(tmp_path, monkeypatch):
+    """The directory's fsync fails: the caller keeps the payload, so it must not be found as well."""
+    files = SpoolFiles(tmp_path / "spool", fsync=True)
+    files.open()
+    real = os.fsync
+
+    def failing(fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):  # noqa: PTH112
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr("sp_proxy.exporter.spool_files.os.fsync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        files.write(entry_of(), PAYLOAD)
+    assert scan(files.directory).entries == []
+    assert [path.name for path in files.directory.iterdir()] == ["lock"]
+    files.close()
+
+
+def test_with_fsync_new_directories_are_on_the_disk_too_in_order(tmp_path, monkeypatch):
+    synced: list[str] = []
+    real = os.fsync
+
+    def noting(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))  # noqa: PTH115
+        real(fd)
+
+    monkeypatch.setattr("sp_proxy.exporter.spool_files.os.fsync", noting)
+    files = SpoolFiles(tmp_path / "a" / "b", fsync=True)
+    files.open()
+    assert synced == [str(tmp_path / "a"), str(tmp_path)]
+    synced.clear()
+    files.write(entry_of(), PAYLOAD)
+    assert synced == [str(files.directory / f"{entry_name(entry_of())}.tmp"), str(files.directory)]
+    files.close()
 
 
 def test_after_a_crash_what_is_half_written_is_gone(files):

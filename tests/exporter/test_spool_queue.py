@@ -308,7 +308,7 @@ async def test_a_spool_that_another_process_owns_is_taken_when_it_is_free(clock,
     async with running(Checked(tmp_path, mode="always")) as checked:
         checked.add(1)
         assert await take_all(checked, 1) == [1]
-        assert "in use by another process" in checked.queue.spool_stats().problem
+        assert "in use by process" in checked.queue.spool_stats().problem
         owner.close()
         await trio.sleep(RETRY_SECONDS + 1)
         checked.add(2)

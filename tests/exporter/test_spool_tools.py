@@ -75,7 +75,7 @@ async def test_send_does_not_take_a_spool_that_a_daemon_owns(tmp_path):
         owner.open()
         (result,) = await sending(used)
         owner.close()
-    assert "in use by another process" in result.spool.problem
+    assert "in use by process" in result.spool.problem
     assert not backend.received
 
 
