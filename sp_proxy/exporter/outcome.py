@@ -7,7 +7,7 @@
 
 from google.protobuf.message import DecodeError
 from msgspec import DecodeError as JsonDecodeError
-from msgspec import Struct, ValidationError, field, json
+from msgspec import Struct, ValidationError, json
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from sp_proxy.core.retry import parse_retry_after
@@ -84,7 +84,7 @@ class _JsonPartial(Struct, rename="camel"):
 
 
 class _JsonResponse(Struct, rename="camel"):
-    partial_success: _JsonPartial = field(default_factory=_JsonPartial)
+    partial_success: _JsonPartial | None = None
 
 
 def interpret(answer: Answer, sent_records: int, now_unix: float) -> Outcome:
@@ -110,7 +110,7 @@ def _accepted(answer: Answer, sent_records: int) -> Accepted:
         return Accepted()
     try:
         partial = _partial_success(answer.content_type, answer.body)
-    except (DecodeError, ValidationError, JsonDecodeError, ValueError) as error:
+    except (DecodeError, ValidationError, JsonDecodeError, ValueError, RecursionError) as error:
         return Accepted(unreadable=f"the answer is not an ExportTraceServiceResponse: {_printable(str(error))}")
     if not partial.rejected and not partial.message:
         return Accepted()
@@ -120,7 +120,7 @@ def _accepted(answer: Answer, sent_records: int) -> Accepted:
 
 def _partial_success(content_type: str, body: bytes) -> Partial:
     if content_type.partition(";")[0].strip().lower() == "application/json":
-        partial = json.decode(body, type=_JsonResponse).partial_success
+        partial = json.decode(body, type=_JsonResponse).partial_success or _JsonPartial()
         # int64 is a string in protobuf's JSON mapping; some servers write a number.
         return Partial(int(partial.rejected_spans), partial.error_message)
     response = ExportTraceServiceResponse.FromString(body)

@@ -95,7 +95,7 @@ def test_json_answers_are_understood(count):
     assert outcome(answer(body=body, content_type="Application/JSON; charset=utf-8")) == Accepted(Partial(4, "no"))
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"partialSuccess":{}}'])
+@pytest.mark.parametrize("body", [b"{}", b'{"partialSuccess":{}}', b'{"partialSuccess":null}'])
 def test_json_without_partial_success(body):
     assert outcome(answer(body=body, content_type="application/json")) == Accepted()
 
@@ -109,6 +109,8 @@ def test_json_without_partial_success(body):
         ("application/json", b"[]"),
         ("application/json", b'{"partialSuccess":{"rejectedSpans":"many"}}'),
         ("application/json", b'{"partialSuccess":{"rejectedSpans":"%s"}}' % (b"9" * 5000)),
+        ("application/json", b'{"partialSuccess":{"more":' + b"[" * 100_000),
+        ("application/json", b'{"more":' * 50_000),
     ],
 )
 def test_an_unreadable_answer_is_accepted_and_marked(content_type, body):
