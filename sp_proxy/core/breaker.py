@@ -55,6 +55,10 @@ class Breaker:
         self._probe_until = now + PROBE_LOST
         return 0.0
 
+    def lost_probe(self) -> None:
+        """The probe ended without an answer, for a reason of our own: another one may go at once."""
+        self._probe_until = float("-inf")
+
     def succeeded(self) -> None:
         """The destination answered, whatever it said about the payload."""
         self.state = "closed"

@@ -185,9 +185,15 @@ class Delivery:
                 return "next" if self._stopping else "park"
             began = trio.current_time()
             backoff = backoff or Backoff(self._policy, began)
+            probes = self.breaker.state == "half_open"
             try:
                 outcome = await self._destination.send(payload)
                 in_flight = int(self._slots.borrowed_tokens)
+            except BaseException:
+                if probes:
+                    self.breaker.lost_probe()
+                    self._gate.unpark()
+                raise
             finally:
                 self._slots.release()
             now = trio.current_time()
@@ -261,7 +267,9 @@ class Delivery:
             if wait <= 0:
                 await self._slots.acquire()
                 now = trio.current_time()
-                wait = max(self._not_before - now, self.breaker.wait(now))
+                wait = self._not_before - now
+                if wait <= 0:
+                    wait = self.breaker.wait(now)  # asked by who may go only, as leave may be that of the one probe
                 if wait <= 0:
                     return True
                 self._slots.release()

@@ -44,6 +44,14 @@ def test_one_probe_goes_the_others_wait():
     assert [breaker.wait(2.0) for _ in range(3)] == [0, 0, 0]
 
 
+def test_after_a_probe_that_ended_without_an_answer_another_one_goes_at_once():
+    breaker = opened()
+    assert breaker.wait(2.0) == 0
+    breaker.lost_probe()
+    assert breaker.wait(2.5) == 0
+    assert breaker.wait(2.5) == PROBE_LOST
+
+
 def test_a_failed_probe_makes_the_wait_grow_to_its_limit_and_a_success_resets_it():
     breaker = opened()
     now, waits = 0.0, []

@@ -8,6 +8,7 @@ import structlog
 import trio
 from structlog.testing import capture_logs
 
+from sp_proxy.core.breaker import THRESHOLD
 from sp_proxy.core.retry import RetryPolicy
 from sp_proxy.core.spans import SpanEncoder
 from sp_proxy.exporter.body import decode_body
@@ -416,3 +417,39 @@ async def test_stopped_it_lets_an_attempt_end_and_cancelled_then_gives_it_back(a
     assert run.ledger.accepted == 10
     assert (run.queue.waiting_records, run.queue.leased_records) == (10, 0)
     run.check()
+
+
+def open_breaker(run: Run) -> None:
+    for _ in range(THRESHOLD):
+        run.delivery.breaker.failed(trio.current_time())
+    assert run.delivery.breaker.state == "open"
+
+
+async def test_who_may_not_go_for_a_retry_after_does_not_take_the_place_of_the_probe(autojump_clock):
+    """It waits for a slot; when that is free, the breaker would let one probe go, but all are held back for longer."""
+    run = Run(destination := Destination(), "a")
+    delivery = run.delivery
+    async with trio.open_nursery() as nursery:
+        await delivery._slots.acquire()
+        delivery._slots.total_tokens = 1
+        nursery.start_soon(delivery.run)
+        await trio.sleep(1)
+        open_breaker(run)
+        await trio.sleep(10)
+        delivery._not_before = trio.current_time() + 20
+        began = trio.current_time()
+        delivery._slots.release()
+        await trio.sleep(100)
+        assert [time - began for time, _ in destination.attempts] == [20]
+        nursery.cancel_scope.cancel()
+
+
+async def test_after_a_probe_that_was_cut_off_another_one_goes_at_once(autojump_clock):
+    run = Run(destination := Destination(lasting={"a": 30.0}), "a", "b")
+    open_breaker(run)
+    await run.for_seconds(10)
+    assert run.delivery.breaker.state == "half_open"
+    await run.for_seconds(100)
+    probed, again, after = destination.attempts
+    assert [name for _, name in destination.attempts] == ["a", "a", "b"]
+    assert (probed[0], again[0], after[0]) == (1.0, 10.0, 40.0)
