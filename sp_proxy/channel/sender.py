@@ -10,7 +10,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable
 
-from sp_proxy.channel.frames import Message, Records, Totals, frame
+from sp_proxy.channel.frames import MAX_FRAME_BYTES, Message, Records, Totals, frame
 from sp_proxy.core.exchange import Exchange
 
 MAX_BUFFERED_BYTES = 16 * 1024 * 1024
@@ -19,8 +19,8 @@ FLUSH_INTERVAL = 0.005
 """Seconds that a record waits for others; what a worker that is killed loses beside its unfinished exchanges."""
 MAX_FRAME_RECORDS = 128
 MAX_FRAME_CONTENT = 4 * 1024 * 1024
-"""Bytes of bodies after which a frame is closed: with one more record of the largest size that can be set (two bodies of 16 MiB)
-it stays well below ``frames.MAX_FRAME_BYTES``.
+"""Bytes of bodies and fields after which a frame is closed: with one more record of the largest size that bodies can be set to (two
+of 16 MiB) it stays well below ``frames.MAX_FRAME_BYTES``, which a receiver insists on.
 """
 
 
@@ -46,7 +46,12 @@ class Sender:
         if not records:
             self._loop.call_later(FLUSH_INTERVAL, self._flush_records)
         records.append(exchange)
-        self._gathered += len(exchange.request_body) + len(exchange.response_body)
+        self._gathered += (
+            len(exchange.request_body)
+            + len(exchange.response_body)
+            + len(exchange.request_fields)
+            + len(exchange.response_fields)
+        )
         if len(records) >= MAX_FRAME_RECORDS or self._gathered >= MAX_FRAME_CONTENT:
             self._flush_records()
 
@@ -71,7 +76,18 @@ class Sender:
                 records
             )
             return
-        self._write(frame(Records(records)))
+        self._write_records(records)
+
+    def _write_records(self, records: list[Exchange]) -> None:
+        data = frame(Records(records))
+        if len(data) <= MAX_FRAME_BYTES:
+            self._write(data)
+        elif len(records) == 1:  # heads have no upper limit of their own
+            self._counters["channel_dropped:too_large"] += 1
+        else:
+            middle = len(records) // 2
+            self._write_records(records[:middle])
+            self._write_records(records[middle:])
 
     def _write(self, data: bytes) -> None:
         if self._buffer:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import pytest
 
-from sp_proxy.channel.frames import FrameReader, Ready, Records, Totals
+from sp_proxy.channel.frames import FrameReader, Ready, Records, Totals, frame
 from sp_proxy.channel.sender import MAX_BUFFERED_BYTES, MAX_FRAME_CONTENT, MAX_FRAME_RECORDS, Sender
 from sp_proxy.core.exchange import Direction, Exchange
 
@@ -99,6 +100,38 @@ def test_records_with_large_bodies_are_several_frames() -> None:
             sender.record(large)
         await receive(sock, reader, messages, 2)
         assert [len(m.exchanges) for m in messages if isinstance(m, Records)] == [2, 2]
+
+    with_sender(test)
+
+
+def test_large_fields_close_a_frame_too() -> None:
+    async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        large = msgspec.structs.replace(RECORD, request_fields=bytes(1 << 20), response_fields=bytes(1 << 20))
+        reader, messages = FrameReader(), list[object]()
+        for _ in range(4):
+            sender.record(large)
+        await receive(sock, reader, messages, 2)
+        assert [len(m.exchanges) for m in messages if isinstance(m, Records)] == [2, 2]
+
+    with_sender(test)
+
+
+def test_no_frame_is_larger_than_a_receiver_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not counted while records are gathered (trailers here) splits a frame; one record that is too large is lost."""
+    monkeypatch.setattr("sp_proxy.channel.sender.MAX_FRAME_BYTES", 10_000)
+
+    async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        for number in range(9):
+            size = 20_000 if number == 4 else 3000
+            sender.record(msgspec.structs.replace(RECORD, start_unix_ns=number, request_trailers=bytes(size)))
+        sender.message(Ready(1))
+        reader, messages = FrameReader(), list[object]()
+        while Ready(1) not in messages:
+            await receive(sock, reader, messages, len(messages) + 1)
+        numbers = [each.start_unix_ns for m in messages if isinstance(m, Records) for each in m.exchanges]
+        assert numbers == [0, 1, 2, 3, 5, 6, 7, 8]
+        assert all(len(frame(m)) <= 10_000 for m in messages if isinstance(m, Records))
+        assert counters == {"channel_dropped:too_large": 1}
 
     with_sender(test)
 
