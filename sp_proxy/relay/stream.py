@@ -250,12 +250,13 @@ class Stream:
                 self._shut_down()
                 if self.lost:
                     return
-        if self.other.splice_due:
-            if not out:
-                self.connection.begin_splice(self.other)
-        elif self._throttling and 4 * len(out) <= self.connection.buffer_size:
+        other = self.other
+        if self._throttling and 4 * len(out) <= self.connection.buffer_size:
             self._throttling = False
-            self.other.resume()
+            if not other.splice_due:
+                other.resume()
+        if other.splice_due and not out:
+            self.connection.begin_splice(other)
 
     def finish(self) -> None:
         """Pass on an end of stream, behind all that was written."""

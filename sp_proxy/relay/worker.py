@@ -148,6 +148,8 @@ class Worker:
         elif self._heartbeat.withdraw():
             await asyncio.sleep(WITHDRAWAL_LINGER)
         for listener in self._listeners:
+            # The supervisor has it open too: closed only, it would be told of for ever.
+            self.poller.unregister(listener.listening.fileno())
             self.poller.close(listener.listening)
         self.sender.message(Retired())
         await self._wait_for_connections()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -37,6 +38,8 @@ class RunningWorker:
     options: dict[str, Any] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
     """Descriptors that ``options`` name."""
+    supervised: bool = False
+    """Keep the listening socket open, as a supervisor does."""
     exchanges: list[Exchange] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
@@ -63,7 +66,9 @@ class RunningWorker:
         os.close(reader)
         theirs.close()
         self.address = listener.getsockname()
-        listener.close()
+        self._listener = listener
+        if not self.supervised:
+            listener.close()
         self.channel = ours
         self._ready = threading.Event()
         self.drained = threading.Event()
@@ -104,6 +109,11 @@ class RunningWorker:
         """Wait until a running total has this value."""
         self.wait(lambda: self.counters.get(name) == value)
 
+    def cpu_seconds(self) -> float:
+        """What the process has used so far (proc(5), stat: the 14th and 15th field)."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def connect(self) -> socket.socket:
         """A client connection."""
         return socket.create_connection(self.address, timeout=10)
@@ -113,5 +123,6 @@ class RunningWorker:
     ) -> None:
         self.process.kill()
         self.process.wait(10)
+        self._listener.close()
         self.channel.close()
         self._thread.join(10)

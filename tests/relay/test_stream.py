@@ -41,6 +41,7 @@ class Connection:
     early_at: float = 0.0
     losses: list[OSError | None] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
+    spliced: list[Stream] = field(default_factory=list)
 
     def lost(self, _: Stream, error: OSError | None) -> None:
         self.losses.append(error)
@@ -48,8 +49,8 @@ class Connection:
     def failed(self, error: Exception) -> None:
         self.faults.append(error)
 
-    def begin_splice(self, _: Stream) -> None:
-        raise AssertionError("nothing was to be spliced")
+    def begin_splice(self, side: Stream) -> None:
+        self.spliced.append(side)
 
 
 class Rig:
@@ -125,6 +126,27 @@ def test_who_writes_ahead_waits_and_goes_on():
         assert await rig.all_of_peer() == DATA * 8
         await rig.until(lambda: rig.feeder.seen == b"more")
         assert rig.stream.pending == 0
+
+    run(test)
+
+
+def test_who_waited_before_a_splice_waits_after_it_too():
+    """A splice begins when what was written before has been taken: nobody may be thought to wait then."""
+
+    async def test(rig: Rig) -> None:
+        rig.stream.write(DATA * 8)
+        rig.feeder.pause()
+        rig.feeder.splice_due = 1 << 30
+        while not rig.connection.spliced:
+            await rig.connection.loop.sock_recv(rig.peer, 1 << 20)
+        assert rig.connection.spliced == [rig.feeder]
+        rig.feeder.splice_due = 0
+        rig.feeder.resume()
+        rig.stream.write(DATA * 8)
+        assert rig.stream.pending > rig.connection.buffer_size
+        rig.source.send(b"more")
+        await asyncio.sleep(0.05)
+        assert rig.feeder.seen == b""
 
     run(test)
 

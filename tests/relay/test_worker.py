@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -86,6 +87,30 @@ def test_retired_it_can_still_be_told_to_end() -> None:
             worker.process.send_signal(signal.SIGTERM)
             assert worker.process.wait(10) == 0
         client.close()
+
+
+def test_retired_it_does_not_look_at_what_comes_for_others() -> None:
+    """The listening socket lives on in the supervisor: the kernel forgets it only when it is asked to."""
+    with (
+        listening() as listener,
+        RunningWorker(listener.getsockname(), supervised=True) as worker,
+        worker.connect(),
+    ):
+        listener.accept()[0].close()
+        served, server = worker.connect(), listener.accept()[0]
+        served.sendall(GET)
+        assert exchange(served, server) == OK
+        worker.process.send_signal(signal.SIGUSR1)
+        told = b""
+        while b"connection: close" not in told.lower():
+            served.sendall(GET)
+            told = exchange(served, server)
+        with worker.connect():  # waits in the queue
+            before = worker.cpu_seconds()
+            time.sleep(1.5)
+            assert worker.cpu_seconds() - before < 0.15
+        served.close()
+        server.close()
 
 
 def exchange(client: socket.socket, server: socket.socket) -> bytes:
