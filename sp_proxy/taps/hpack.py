@@ -267,12 +267,21 @@ _STATIC_NAMES = {name: index for index, (name, _) in reversed(list(enumerate(STA
 _encoded: dict[Field, bytes] = {}
 
 
+_SHORT = tuple(bytes((length,)) for length in range(0x7F))
+
+
+def string(text: bytes) -> bytes:
+    """A string literal, not Huffman coded (section 5.2)."""
+    size = len(text)
+    return (_SHORT[size] if size < 0x7F else _length(size, 7, 0)) + text
+
+
 def literal(name: bytes, value: bytes, *, sensitive: bool = False) -> bytes:
-    """A literal without indexing (section 6.2.2), or never indexed (6.2.3). Strings are not Huffman coded."""
+    """A literal without indexing (section 6.2.2), or never indexed (6.2.3)."""
     first = 0x10 if sensitive else 0
     index = _STATIC_NAMES.get(name)
-    head = _length(index, 4, first) if index else bytes((first,)) + _length(len(name), 7, 0) + name
-    return head + _length(len(value), 7, 0) + value
+    head = _length(index, 4, first) if index else bytes((first,)) + string(name)
+    return head + string(value)
 
 
 def encode_unindexed(block: Block) -> bytes:

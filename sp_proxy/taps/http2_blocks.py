@@ -3,7 +3,7 @@
 from binascii import b2a_base64
 
 from sp_proxy.core.inject import Plan
-from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, Field, literal
+from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, Field, literal, string
 
 _HEADERS, _CONTINUATION = 1, 9
 _END_STREAM, _END_HEADERS, _PRIORITY = 0x1, 0x4, 0x20
@@ -47,6 +47,8 @@ def list_size(plan: Plan) -> int:
     return len(plan.lines) + plan.lines.count(b"\n") * (ENTRY_OVERHEAD - 4)  # ``: `` and CRLF do not count
 
 
+_TRACESTATE, _HOPS, _TRACEPARENT = (b"\0" + string(name) for name in (b"tracestate", b"x-sp-num", b"traceparent"))
+"""Beginnings of literals without indexing, whose names are in no table (RFC 7541 section 6.2.2)."""
 _static_literals: dict[bytes, bytes] = {}
 
 
@@ -60,8 +62,8 @@ def additions(plan: Plan) -> bytes:
         if len(_static_literals) >= 64:  # a name for each request can come from the requests themselves
             _static_literals.clear()
         _static_literals[plan.static] = static
-    added = static + literal(b"tracestate", plan.tracestate) + literal(b"x-sp-num", plan.hops)
-    return added + literal(b"traceparent", plan.traceparent) if plan.traceparent else added
+    added = static + _TRACESTATE + string(plan.tracestate) + _HOPS + string(plan.hops)
+    return added + _TRACEPARENT + string(plan.traceparent) if plan.traceparent else added
 
 
 def header_frames(stream_id: int, flags: int, priority: bytes, block: bytes) -> bytes:

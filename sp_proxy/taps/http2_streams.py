@@ -3,12 +3,14 @@
 Memory is bounded: the open streams, and what their exchanges keep.
 """
 
+import re
+
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.core.grpc_messages import CallMessages, is_call
 from sp_proxy.core.inject import RANDOM_BITS
 from sp_proxy.taps import partials
 from sp_proxy.taps.context import Endpoints, TapContext
-from sp_proxy.taps.hpack import Block, encode_unindexed, literal
+from sp_proxy.taps.hpack import Block, Field, encode_unindexed, literal
 from sp_proxy.taps.http2_blocks import additions, lines, list_size, without
 from sp_proxy.taps.http2_sides import UnexpectedError
 from sp_proxy.taps.open_exchange import OpenExchange
@@ -19,6 +21,20 @@ MAX_OPEN_BYTES = 16 * 1024 * 1024
 """What the open exchanges of one connection may keep for capture: 128 with two whole bodies. Beyond it new ones are not
 captured, and no more is kept of the others."""
 _MAX_UNWATCHED = 65536
+_ends_a_line = re.compile(rb"[\r\n\0]").search
+
+
+def _parts(fields: list[Field]) -> tuple[dict[bytes, bytes], list[Field]]:
+    """Pseudo-header fields (section 8.3), and the others."""
+    pseudo: dict[bytes, bytes] = {}
+    regular = []
+    for field in fields:
+        name = field[0]
+        if name[:1] == b":":
+            pseudo[name] = field[1]
+        else:
+            regular.append(field)
+    return pseudo, regular
 
 
 class Stream:
@@ -157,13 +173,12 @@ class Streams:
             raise UnexpectedError("h2_stream_id")  # section 5.1.1
         self._last_id = stream_id
         context = self._context
-        pseudo = {name: value for name, value in block.fields if name[:1] == b":"}
-        regular = [field for field in block.fields if field[0][:1] != b":"]
+        pseudo, regular = _parts(block.fields)
         fields = lines(regular) if len(regular) + len(pseudo) == len(block.fields) else None  # none of them twice
         method = pseudo.get(b":method", b"")
         authority = pseudo.get(b":authority", b"")
         target = pseudo.get(b":path", authority)
-        if fields is None or not method or any(byte in target + authority + method for byte in b"\r\n\0"):
+        if fields is None or not method or _ends_a_line(target + authority + method):
             context.counters["h2_malformed_requests"] += 1  # section 8.1.1: a matter between the two ends
             return encode_unindexed(block) if self.anew else None
         fields = b"\r\n" + fields
@@ -201,7 +216,7 @@ class Streams:
                 if plan.remove or self.anew:
                     self.anew = True
                     result = encode_unindexed(kept) + additions(plan)
-                    fields = b"\r\n" + (lines([field for field in kept.fields if field[0][:1] != b":"]) or b"")
+                    fields = b"\r\n" + (lines(_parts(kept.fields)[1]) or b"")
                 else:
                     result = encoded + additions(plan)
                 fields += plan.lines
@@ -252,8 +267,9 @@ class Streams:
         if stream.answered:
             exchange.response_trailers = self._keep_trailers(stream, block)
             return None
-        status = next((value for name, value in block.fields if name == b":status"), b"")
-        fields = lines([field for field in block.fields if field[0][:1] != b":"])
+        pseudo, regular = _parts(block.fields)
+        status = pseudo.get(b":status", b"")
+        fields = lines(regular)
         if len(status) != 3 or not status.isdigit() or fields is None:
             self._context.counters["h2_malformed_responses"] += 1
             exchange.abandon("protocol_error")
