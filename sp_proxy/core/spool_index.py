@@ -2,6 +2,9 @@
 
 Invariant: an entry is waiting or leased until it is removed, and ``records`` and ``size`` are the sums over all of them.
 A leased entry is never evicted and never expires: it is in somebody's hands.
+
+Ages are told by a clock that only goes forward: a wall clock that is set right, as on a machine that starts without one,
+must not make everything too old at once.
 """
 
 from collections import OrderedDict
@@ -37,6 +40,7 @@ class SpoolIndex:
         self._limits = limits
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._waiting: OrderedDict[int, Entry] = OrderedDict()
+        self._since: dict[int, float] = {}
         self._next = 1
         self.records = 0
         """Records in it, leased ones included."""
@@ -68,11 +72,12 @@ class SpoolIndex:
         self._next += 1
         return sequence
 
-    def add(self, entry: Entry, *, leased: bool = False) -> None:
-        """An entry is on disk. Numbers must grow from call to call."""
+    def add(self, entry: Entry, since: float, *, leased: bool = False) -> None:
+        """An entry is on disk, since this time of a clock that only goes forward. Numbers must grow from call to call."""
         assert entry.sequence not in self._entries
         self._next = max(self._next, entry.sequence + 1)
         self._entries[entry.sequence] = entry
+        self._since[entry.sequence] = since
         self.records += entry.records
         self.size += entry.size
         if not leased:
@@ -94,17 +99,17 @@ class SpoolIndex:
 
     def remove(self, entry: Entry) -> None:
         """Forget an entry, leased or not."""
-        del self._entries[entry.sequence]
+        del self._entries[entry.sequence], self._since[entry.sequence]
         self.records -= entry.records
         self.size -= entry.size
         if self._waiting.pop(entry.sequence, None) is not None:
             self.waiting_records -= entry.records
 
-    def expired(self, now_unix: float) -> list[Entry]:
-        """What is above the age limit, leased entries left out."""
+    def expired(self, now: float) -> list[Entry]:
+        """What is above the age limit by the clock of ``add``, leased entries left out. The first that is not ends the search."""
         old: list[Entry] = []
         for entry in self._entries.values():
-            if now_unix - entry.created_unix <= self._limits.max_age:
+            if now - self._since[entry.sequence] <= self._limits.max_age:
                 break
             if entry.sequence in self._waiting:
                 old.append(entry)

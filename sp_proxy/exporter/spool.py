@@ -36,13 +36,17 @@ class Spool:
         clock: Callable[[], float],
         on_recovered: Callable[[int], None],
         on_lost: Callable[[DropReason, int], None],
+        steady: Callable[[], float] = trio.current_time,
     ) -> None:
-        """``clock`` tells unix time; ``on_recovered`` hears how many records an earlier life has left."""
+        """``clock`` tells unix time, ``steady`` a time that only goes forward; ``on_recovered`` hears how many records an
+        earlier life has left.
+        """
         self.index = SpoolIndex(limits)
         self.damaged = 0
         """Files set aside in this life."""
         self._files = files
         self._clock = clock
+        self._steady = steady
         self._on_recovered = on_recovered
         self._on_lost = on_lost
         self._threads = trio.CapacityLimiter(THREADS)
@@ -72,7 +76,8 @@ class Spool:
             found = await trio.to_thread.run_sync(self._files.open, limiter=self._threads)
             self.damaged += len(found.foreign)
             for entry in found.entries:
-                self.index.add(entry)
+                # Stored in the future, by a clock that was wrong then or is now: it is new.
+                self.index.add(entry, self._steady() - max(self._clock() - entry.created_unix, 0.0))
             self._on_recovered(self.index.records)
         await self.tidy()
 
@@ -85,9 +90,9 @@ class Spool:
             raise SpoolFullError(f"spool {self._files.directory}: {size} bytes do not fit")
         self._lose(evicted, "evicted")
         await self.tidy()
-        entry = Entry(self.index.next_sequence(), payload.records, size, round(self._clock(), 3))
+        entry = Entry(self.index.next_sequence(), payload.records, size, round(max(self._clock(), 0.0), 3))
         await trio.to_thread.run_sync(self._files.write, entry, payload, limiter=self._threads)
-        self.index.add(entry, leased=leased)
+        self.index.add(entry, self._steady(), leased=leased)
         return entry
 
     async def lease(self) -> tuple[Entry, Payload] | None:
@@ -129,7 +134,7 @@ class Spool:
 
         Never raises for the disk: what could not be deleted is tried again, and would be sent again after a restart.
         """
-        self._lose(self.index.expired(self._clock()), "evicted")
+        self._lose(self.index.expired(self._steady()), "evicted")
         self._lose(self.index.to_evict(0, 0) or [], "evicted")
         if self._removed and self._files.is_open:
             removed = tuple(self._removed)

@@ -12,7 +12,7 @@ def index(*sizes: int, max_bytes: int = 100, max_age: float = 60.0, max_entries:
     made = SpoolIndex(SpoolLimits(max_bytes, max_age, max_entries))
     for size in sizes:
         sequence = made.next_sequence()
-        made.add(Entry(sequence, 10, size, float(sequence - 1)))
+        made.add(Entry(sequence, 10, size, 1.7e9 + sequence - 1), float(sequence - 1))
     return made
 
 
@@ -71,19 +71,19 @@ def test_age():
     spool = index(1, 1, 1)
     assert spool.expired(60.0) == []
     assert [entry.sequence for entry in spool.expired(61.5)] == [1, 2]
-    assert spool.oldest_unix == 0.0
+    assert spool.oldest_unix == 1.7e9
 
 
 def test_numbers_go_on_above_those_that_were_found():
     spool = index()
-    spool.add(Entry(41, 1, 1, 0.0))
+    spool.add(Entry(41, 1, 1, 0.0), 0.0)
     assert spool.next_sequence() == 42
 
 
 def test_an_entry_cannot_be_added_twice():
     spool = index(1)
     with pytest.raises(AssertionError):
-        spool.add(Entry(1, 1, 1, 0.0))
+        spool.add(Entry(1, 1, 1, 0.0), 0.0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("alrjv"), st.integers(0, 60)), max_size=60))
@@ -98,7 +98,7 @@ def test_the_sums_are_those_of_a_list(steps):
                 del held[old.sequence]
             if spool.to_evict(number) is not None:
                 entry = Entry(spool.next_sequence(), number, number, 0.0)
-                spool.add(entry)
+                spool.add(entry, 0.0)
                 held[entry.sequence] = entry
         elif step == "l" and (first := spool.lease()):
             out.append(first)

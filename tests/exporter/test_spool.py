@@ -34,13 +34,21 @@ class Life:
     directory: Path
     limits: SpoolLimits = LIMITS
     now: float = 1000.0
+    """Unix time."""
+    set_forward: float = 0.0
+    """So much of it has not passed: the clock was set."""
     recovered: int = 0
     lost: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.files = SpoolFiles(self.directory)
         self.spool = Spool(
-            self.files, self.limits, clock=lambda: self.now, on_recovered=self._recovered, on_lost=self._lost
+            self.files,
+            self.limits,
+            clock=lambda: self.now,
+            on_recovered=self._recovered,
+            on_lost=self._lost,
+            steady=lambda: self.now - self.set_forward,
         )
 
     def _recovered(self, records: int) -> None:
@@ -117,6 +125,43 @@ async def test_what_is_too_old_goes(tmp_path):
     await again.spool.open()
     assert (again.recovered, again.lost) == (2, {"evicted": 2})
     await again.spool.close()
+
+
+@pytest.mark.parametrize("seconds", [1e9, -500.0])
+async def test_a_wall_clock_that_is_set_makes_nothing_older(tmp_path, seconds):
+    """As on a machine without a clock of its own, when it learns what time it is."""
+    earlier = Life(tmp_path)
+    await earlier.spool.append(payload(1))
+    earlier.crash()
+    life = Life(tmp_path, now=1050.0)
+    await life.spool.append(payload(2))
+    life.now += seconds
+    life.set_forward = seconds
+    await life.spool.tidy()
+    await life.spool.append(payload(3))
+    assert life.lost == {}
+    life.now += 51
+    await life.spool.tidy()
+    assert life.lost == {"evicted": 1}  # 101 s old by now
+    life.now += 50
+    await life.spool.tidy()
+    assert life.lost == {"evicted": 1 + 2 + 3}
+    await life.spool.close()
+
+
+async def test_what_was_stored_in_the_future_is_new(tmp_path):
+    earlier = Life(tmp_path, now=1e9)
+    await earlier.spool.append(payload(1))
+    earlier.crash()
+    life = Life(tmp_path)
+    await life.spool.open()
+    life.now += 100
+    await life.spool.tidy()
+    assert life.lost == {}
+    life.now += 1
+    await life.spool.tidy()
+    assert life.lost == {"evicted": 1}
+    await life.spool.close()
 
 
 async def test_smaller_limits_hold_for_what_an_earlier_life_has_left(tmp_path):
