@@ -41,7 +41,8 @@ class LinesFile:
         """Write one line, whole."""
         async with self._one_at_a_time:
             try:
-                await trio.to_thread.run_sync(self._write, payload)
+                # A named pipe that nobody opens, a file system that hangs: not even the end of the daemon waits for these.
+                await trio.to_thread.run_sync(self._write, payload, abandon_on_cancel=True)
             except OSError as error:
                 return Retryable("file_error", detail=f"{self._path}: {error.strerror or error}")
         return Accepted()

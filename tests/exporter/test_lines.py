@@ -5,6 +5,7 @@ import os
 import resource
 
 import pytest
+import trio
 
 from sp_proxy.core.spans import SpanEncoder
 from sp_proxy.exporter.body import decode_body
@@ -69,6 +70,19 @@ async def test_a_disk_that_fills_up_leaves_no_half_line(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert isinstance(outcome, Retryable)
         assert path.read_bytes() == whole
+
+
+async def test_a_file_that_does_not_open_holds_up_no_end(tmp_path):
+    """A named pipe without a reader."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with trio.fail_after(20):
+        async with LinesFile(path, 1 << 20) as sink:
+            with trio.move_on_after(0.1) as scope:
+                await sink.send(PAYLOAD)
+            assert scope.cancelled_caught
+    with os.fdopen(os.open(path, os.O_RDONLY), "rb") as reader:  # so the thread ends
+        assert "resourceSpans" in json.loads(reader.readline())
 
 
 async def test_standard_output(capfd):
