@@ -115,16 +115,23 @@ class Streams:
         messages = exchange.messages
         if messages is not None:
             (messages.request if client else messages.response).feed(data, at, end)
+        full = self._kept >= MAX_OPEN_BYTES
         if client:
             have = len(exchange.request_body)
-            if have < exchange.request_size or self._kept >= MAX_OPEN_BYTES:
+            if full or have < exchange.request_size:
+                self._context.counters["bodies_cut:too_many_open"] += (
+                    exchange.wants_request and have == exchange.request_size
+                )
                 exchange.request_size += end - at
                 return
             exchange.tee_request(data, at, end)
             kept = len(exchange.request_body) - have
         else:
             have = len(exchange.response_body)
-            if have < exchange.response_size or self._kept >= MAX_OPEN_BYTES:
+            if full or have < exchange.response_size:
+                self._context.counters["bodies_cut:too_many_open"] += (
+                    exchange.wants_response and have == exchange.response_size
+                )
                 exchange.response_size += end - at
                 return
             exchange.tee_response(data, at, end)

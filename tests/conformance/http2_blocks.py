@@ -291,6 +291,27 @@ def block_larger_than_anybody_takes(path: str) -> Script:
 
 
 @check
+def answers_with_traceparent(path: str) -> Script:
+    """They get one more, whatever their blocks look like; the table goes on."""
+    sender = Sender()
+    fields = [
+        (":status", "200"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("x-a", "b"),
+    ]
+    blocks = [sender.block(fields) for _ in range(4)]
+    answers = [
+        block_frames(1, blocks[0]),
+        frame(HEADERS, PADDED | END_STREAM | END_HEADERS, 3, b"\x05" + blocks[1] + bytes(5)),
+        block_frames(5, blocks[2], sizes=[1, 0, 1], flags=END_STREAM | PRIORITIZED, before=b"\0\0\0\0\x10"),
+        block_frames(7, blocks[3]),
+    ]
+    requests = Sender()
+    client = [send(HELLO, *(requests.request(1 + 2 * n, path) for n in range(4))), until_ended(4), close]
+    return Script(client, [send(settings()), until_ended(4), send(*answers), rest, close], ok(path, 4))
+
+
+@check
 def promises(path: str) -> Script:
     """A push with its own block over several frames, padded; the table of both ends goes on."""
     sender = Sender()

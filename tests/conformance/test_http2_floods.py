@@ -238,3 +238,34 @@ def test_what_is_left_of_them(rig: Rig) -> None:
     worker.wait(lambda: worker.gauges["connections_open"] == 0, 30)
     assert _memory(worker.process.pid, "VmRSS") - rig.resident < MOST_MEMORY
     assert worker.counters.get("tap_faults", 0) == 0
+
+
+def test_an_answer_that_is_not_read() -> None:
+    """The windows are open, and the client lets everything wait: its server has to, and nothing is lost."""
+    size, count = 16384, 4096
+    content = frame(DATA, 0, 1, bytes(size))
+    answer = Sender().answer(1, flags=0)
+    with listening() as listener, RunningWorker(listener.getsockname(), headers=HeaderConfig("shop")) as worker:
+        before = _memory(worker.process.pid, "VmRSS")
+        with worker.connect() as client:
+            client.sendall(HELLO + Sender().request(1, "/a"))
+            server, _ = listener.accept()
+            with server:
+                server.sendall(settings() + answer)
+                server.settimeout(1.0)
+                sent = bytearray(content * count)
+                with contextlib.suppress(TimeoutError):
+                    while sent:
+                        del sent[: server.send(sent[: 1 << 20])]
+                assert sent  # it was made to wait
+                assert _memory(worker.process.pid, "VmHWM") - before < 8 << 20
+                server.settimeout(20)
+                thread = threading.Thread(target=server.sendall, args=(sent + frame(DATA, END_STREAM, 1),))
+                thread.start()
+                left = len(settings() + answer) + count * len(content) + 9
+                client.settimeout(20)
+                while left:
+                    left -= len(client.recv(1 << 20))
+                thread.join()
+        worker.wait(lambda: len(worker.exchanges) == 1)
+        assert worker.exchanges[0].response_body_size == size * count

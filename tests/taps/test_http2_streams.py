@@ -185,7 +185,7 @@ def test_what_open_exchanges_keep_is_bounded() -> None:
         both.tap.client(frame(1, 4, 1 + 2 * number, BLOCK))
         for _ in range(64):
             both.tap.client(frame(0, 0, 1 + 2 * number, piece))
-    assert both.counters["requests_skipped:too_many_open"] == 5  # the last that is kept is cut
+    assert both.counters["requests_skipped:too_many_open"] == 5
     both.tap.close("client_aborted")
     assert len(both.records) == count
     assert [record.request_body_size for record in both.records] == [1 << 20] * count
@@ -193,6 +193,25 @@ def test_what_open_exchanges_keep_is_bounded() -> None:
     both.tap.client(frame(1, 5, 999, BLOCK))
     both.tap.client(frame(3, 0, 999, b"\0\0\0\x08"))
     assert len(both.records) == count + 1  # there is room again
+
+
+def test_contents_that_go_on_beyond_the_bound_are_cut_and_counted() -> None:
+    both = Watched(max_body_size=1 << 20)
+    piece = b"x" * 16384
+    count = MAX_OPEN_BYTES // (1 << 20) + 4
+    streams = [1 + 2 * number for number in range(count)]
+    both.tap.client(b"".join(frame(1, 4, stream, BLOCK) for stream in streams))
+    for _ in range(64):
+        both.tap.client(b"".join(frame(0, 0, stream, piece) for stream in streams))
+    both.tap.client(b"".join(frame(0, 1, stream, b"end") for stream in streams))
+    assert both.counters["bodies_cut:too_many_open"] == count
+    answer = hpack.Encoder().encode([(":status", "204")])
+    both.tap.server(b"".join(frame(1, 5, stream, answer) for stream in streams))
+    assert [record.request_body_size for record in both.records] == [(1 << 20) + 3] * count
+    kept = [bytes(record.request_body) for record in both.records]
+    assert MAX_OPEN_BYTES - 32768 < sum(map(len, kept)) <= MAX_OPEN_BYTES + 16384
+    assert all(body == b"x" * len(body) for body in kept)  # the beginning, nothing from behind it
+    assert both.tap.idle
 
 
 def test_a_longer_head_than_is_kept_is_forwarded_and_injected() -> None:
