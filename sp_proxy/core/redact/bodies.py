@@ -6,6 +6,7 @@ for it: broken JSON, JSON that was cut at the capture limit, text with NULs in i
 """
 
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 from msgspec import Struct
@@ -30,6 +31,8 @@ _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_.:$@ -]+")
 """Keys that JSON has as they are, but for needless escapes."""
 _NEEDLESS_ESCAPE: Final = re.compile(rb"\\u00(3[0-9]|4[0-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a]|2[bde])", re.IGNORECASE)
 """Of digits, letters, and what else stands in tokens and addresses."""
+_KEY: Final = re.compile(rb'"[ \t\n\r]*:')
+"""The end of a key in JSON. Within texts there may be more of these, so there are never fewer than keys."""
 _MAX_CONTENT_TYPE: Final = 256
 
 
@@ -245,6 +248,8 @@ class Bodies:
         changed = bool(done)
         if detected:
             changed |= self._detect_in_document(top)
+        # Of keys that stand twice only one was looked at: as it is, the text has the others too.
+        changed = changed or len(_KEY.findall(text)) != json_paths.count_keys(top.value)
         return json_paths.encode(top.value) if changed else text
 
     def _detect_in_document(self, top: Place) -> bool:
@@ -274,7 +279,7 @@ class Bodies:
             for key, value in items:
                 if isinstance(value, str):
                     holder[key] = redact(value, f"{key}: " if isinstance(key, str) else "")
-                elif isinstance(value, int) and not isinstance(value, bool):
+                elif isinstance(value, int | Decimal) and not isinstance(value, bool):
                     text = str(value)
                     redacted = redact(text)
                     if redacted != text:

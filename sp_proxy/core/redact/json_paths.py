@@ -1,8 +1,8 @@
 """JSON paths in rules: ``$.user.password``, ``items[*].card``, ``$..token``, ``['odd key'][0]`` (a part of RFC 9535).
 
 A path starts at the top of the document, with or without ``$``. ``*`` stands for any key or index, ``..`` for any number of
-levels. Keys are in the document's own case. Numbers keep all their digits; keys that stand twice in an object, of which
-readers take one, become one.
+levels. Keys are in the document's own case. Numbers keep all their digits. Of keys that stand twice in an object the last one
+counts, as most readers have it; what is sent then has no other.
 """
 
 import re
@@ -73,6 +73,20 @@ def decode(text: bytes) -> Any:
         return _decode(text.removeprefix(_BOM))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def count_keys(value: Any) -> int:
+    """How many keys there are in all objects of a document."""
+    count = 0
+    waiting = [value]
+    while waiting:
+        holder = waiting.pop()
+        if isinstance(holder, dict):
+            count += len(holder)
+            waiting += holder.values()
+        elif isinstance(holder, list):
+            waiting += holder
+    return count
 
 
 class Place(Struct, frozen=True, gc=False):
