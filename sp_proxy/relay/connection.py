@@ -14,7 +14,7 @@ import errno
 import logging
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.relay.listener import Listener
@@ -151,7 +151,7 @@ class Connection:
         self.poller = worker.poller
         self.buffer_size = worker.config.buffer_size
         self.early_at = 0.0
-        """When the client's last bytes came, while upstream is being connected."""
+        """When the client's last bytes came, while upstream is being connected; 0: it has not been read meanwhile."""
         self._hold_timer: asyncio.TimerHandle | None = None
         self._connecting: socket.socket | None = None
         self._local_port = 0
@@ -216,10 +216,11 @@ class Connection:
         try:
             sock = self._connecting = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            error = sock.connect_ex(destination)
+            address = _with_scope(destination)
+            error = sock.connect_ex(address)
             if error == errno.EINPROGRESS:
-                error = sock.connect_ex(destination)  # to this machine itself it is done, or refused, by now
-        except OSError:  # no descriptors left
+                error = sock.connect_ex(address)  # to this machine itself it is done, or refused, by now
+        except OSError:  # no descriptors left, or no such scope
             self._unreachable()
             return
         if error in _CONNECTED or error == errno.EALREADY:
@@ -238,26 +239,31 @@ class Connection:
         """The client is read meanwhile: only who reads learns that it has gone. What it asked for must not reach an origin that can
         be reached again a minute later.
         """
-        self.early_at = self.loop.time()
         self.upstream.awaited = True
-        self.downstream.watch(reading=True)
+        if (
+            not self.early_at
+        ):  # not for a further address: the client may have been made to wait since, or have finished
+            self.early_at = self.loop.time()
+            self.downstream.watch(reading=True)
 
     def _connect_ended(self, _: int) -> None:
         sock = self._connecting
         assert sock is not None
         self.poller.unregister(sock.fileno())
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self._unreachable()
-        else:
-            self._connected(sock)
+        try:
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._unreachable()
+            else:
+                self._connected(sock)
+        except Exception as error:  # noqa: BLE001 (a fault of ours costs this connection, not the worker)
+            self.failed(error)
 
     def _connected(self, sock: socket.socket) -> None:
         """The upstream connection is there: let the bytes flow."""
         self._connecting = None
-        awaited = self.upstream.awaited
         self.upstream.take(sock)
         self.upstream.watch(reading=True)
-        if not awaited:
+        if not self.early_at:
             self.downstream.watch(reading=True)
 
     def _unreachable(self) -> None:
@@ -349,15 +355,13 @@ class Connection:
         """A fault in the tap at this data: count and log it, and go on without, with the bytes that it had not given back."""
         tap, self.tap = self.tap, None
         assert tap is not None
-        self._worker.counters["tap_faults"] += 1
-        if self._worker.counters["tap_faults"] <= _LOGGED_FAULTS:
-            log.error("fault in a tap: the connection goes on uncaptured", exc_info=error)
+        self._count_tap_fault(error)
         held, kept = tap.take_held(), b"" if side is self.downstream else data
         if isinstance(tap, Http2Tap):  # has kept the data
             kept = tap.take_kept()
         elif side is self.downstream and not held.endswith(data):
             held += data
-        tap.close("protocol_error")
+        self._end_tap(tap, "protocol_error")
         if isinstance(tap, Http2Tap) and tap.encodes_anew:  # nobody but the tap can forward what follows
             self.abort()
             return
@@ -365,6 +369,11 @@ class Connection:
             self.upstream.write(held)
         if kept:
             self.downstream.write(kept)
+
+    def _count_tap_fault(self, error: Exception) -> None:
+        self._worker.counters["tap_faults"] += 1
+        if self._worker.counters["tap_faults"] <= _LOGGED_FAULTS:
+            log.error("fault in a tap: the connection goes on uncaptured", exc_info=error)
 
     def _switch_to_http2(self, tap: Http1Tap) -> None:
         self._worker.counters["connections_http2"] += 1
@@ -497,7 +506,13 @@ class Connection:
             self._hold_timer.cancel()
             self._hold_timer = None
         if tap is not None:
-            tap.close(error or "upstream_aborted")
+            self._end_tap(tap, error or "upstream_aborted")
+
+    def _end_tap(self, tap: Tap, error: ErrorType) -> None:
+        try:
+            tap.close(error)
+        except Exception as fault:  # noqa: BLE001  # a fault of ours must not keep the connection from ending
+            self._count_tap_fault(fault)
 
     @property
     def idle(self) -> bool:
@@ -511,7 +526,14 @@ class Connection:
 
     def drain(self, *, patient: bool) -> None:
         """Tell the client, if its protocol knows how, not to use this connection again."""
-        if self.tap is not None and (said := self.tap.drain(patient=patient)) and not self.downstream.lost:
+        if self.tap is None:
+            return
+        try:
+            said = self.tap.drain(patient=patient)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not end the drain of all others
+            self.tap_failed(self.downstream, b"", error)
+            return
+        if said and not self.downstream.lost:
             self.downstream.write(said)
 
     def close(self) -> None:
@@ -526,3 +548,11 @@ class Connection:
         self._stop_connecting()
         self.downstream.reset(now=True)
         self.upstream.reset(now=True)
+
+
+def _with_scope(destination: tuple[str, int]) -> tuple[Any, ...]:
+    """The address to connect to: ``socket`` takes an IPv6 scope (``fe80::1%eth0``) as a number only. Raises OSError."""
+    host, port = destination
+    if "%" not in host:
+        return destination
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][4]

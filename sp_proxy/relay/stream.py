@@ -316,8 +316,10 @@ class Stream:
             return
         self.lost = True
         self._out.clear()
-        self.connection.lost(self, error)
-        self.connection.poller.close(self.sock)
+        try:
+            self.connection.lost(self, error)
+        finally:  # still open, it would be told of its error for ever
+            self.connection.poller.close(self.sock)
 
     def _lose_soon(self, error: OSError) -> None:
         """Not from within a call of the tap's."""

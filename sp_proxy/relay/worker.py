@@ -187,7 +187,11 @@ class Worker:
                 return
             sock.setblocking(False)
             self.counters["connections"] += 1
-            Connection(self, listener).accept(sock, address[:2])
+            connection = Connection(self, listener)
+            try:
+                connection.accept(sock, address[:2])
+            except Exception as error:  # noqa: BLE001 (a fault of ours costs this connection, not those that wait)
+                connection.failed(error)
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():

@@ -1,17 +1,31 @@
 """The same conversation directly and through a real worker, compared on both ends."""
 
+import asyncio
 import contextlib
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 
-from sp_proxy.relay.connection import GAVE_UP_AFTER
+from sp_proxy.core.inject import HeaderConfig
+from sp_proxy.core.rules import PolicyConfig
+from sp_proxy.relay.config import WorkerConfig
+from sp_proxy.relay.connection import GAVE_UP_AFTER, Connection
+from sp_proxy.relay.listener import Listener
+from sp_proxy.relay.loop_guard import LoopGuard
+from sp_proxy.relay.poller import Poller
+from sp_proxy.relay.stream import MAX_EARLY_BYTES
+from sp_proxy.taps.context import Endpoints
+from sp_proxy.taps.discard import Discard
+from tests.netns import Namespace
 from tests.relay.running_worker import RunningWorker, listening
+from tests.requirements import require_root_tools
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -199,6 +213,7 @@ def _early_answer(end: End) -> None:
     end.until(b"\r\n\r\n")
     end.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
     end.rest()
+    end.close()
 
 
 def _big_upload(end: End) -> None:
@@ -392,7 +407,7 @@ def test_a_second_sigterm_ends_at_once() -> None:
         server, _ = listener.accept()
         with server:
             worker.process.terminate()
-            worker.wait(lambda: worker.gauges["connections_open"] == 1)
+            worker.wait(lambda: worker.gauges.get("connections_open") == 1)
             time.sleep(0.2)  # two signals in one moment are one signal
             worker.process.terminate()
             with pytest.raises(ConnectionResetError):
@@ -474,6 +489,131 @@ def test_much_from_a_client_that_waits_for_upstream_stays_with_the_kernel() -> N
         assert sent < 64 << 20
         worker.wait(lambda: worker.gauges.get("connections_open") == 1)
         assert worker.gauges["resident_memory_bytes"] < 60 << 20
+
+
+class SlowNames(asyncio.SelectorEventLoop):
+    """A name server that takes until ``known`` is set, and knows several addresses."""
+
+    def __init__(self, addresses: list[tuple[str, int]]) -> None:
+        super().__init__()
+        self.known = asyncio.Event()
+        self.addresses = addresses
+
+    async def getaddrinfo(self, *_: object, **__: object) -> Any:
+        await self.known.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in self.addresses]
+
+
+class Office:
+    """What a connection asks of its worker, without a tap."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.poller = Poller(loop)
+        self.config = WorkerConfig(1, -1, (), HeaderConfig("orders"), PolicyConfig(), buffer_size=65536)
+        self.counters: defaultdict[str, int] = defaultdict(int)
+        self.connections: set[Connection] = set()
+        self.loop_guard = LoopGuard()
+        self.detection = self
+        self.tap: Any = None
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def first_tap(self, _: Endpoints) -> Any:
+        return self.tap
+
+    def own(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(self.loop.create_task(coroutine))
+
+    def accept(self, name: tuple[str, int], *, resolve: bool) -> tuple[socket.socket, Connection]:
+        """A client, and its connection, which goes to this name."""
+        with listening() as listener:
+            client = socket.create_connection(listener.getsockname())
+            sock, source = listener.accept()
+            to = Listener(listener, cast("Any", None), name, resolve)
+        sock.setblocking(False)
+        client.setblocking(False)
+        connection = Connection(cast("Any", self), to)
+        connection.accept(sock, source)
+        return client, connection
+
+
+def send_for_a_while(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
+    async def send() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(loop.sock_sendall(client, bytes(64 << 20)), 0.5)
+
+    loop.run_until_complete(send())
+
+
+def test_who_was_made_to_wait_before_a_name_was_known_waits_for_each_of_its_addresses() -> None:
+    with listening() as nobody:
+        refused = nobody.getsockname()
+    with unreachable() as address, contextlib.closing(SlowNames([refused, address])) as loop:
+        office = Office(loop)
+        client, connection = office.accept(("name", 80), resolve=True)
+        send_for_a_while(loop, client)
+        before = connection.upstream.pending
+        assert before > MAX_EARLY_BYTES
+        loop.known.set()
+        send_for_a_while(loop, client)
+        assert office.counters["upstream_connect_failed"] == 1
+        assert connection.upstream.pending == before
+        connection.abort()
+        assert not office.connections
+        office.poller.stop()
+        client.close()
+
+
+class FaultyTap(Discard):
+    """Fails where nothing is to be forwarded."""
+
+    def close(self, error: str) -> None:
+        raise RuntimeError(error)
+
+    def drain(self, *, patient: bool) -> bytes:
+        raise RuntimeError(patient)
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_tap_that_fails_at_the_end_keeps_no_connection_open(drained: bool) -> None:
+    with listening() as origin, contextlib.closing(asyncio.SelectorEventLoop()) as loop:
+        office = Office(loop)
+        office.tap = FaultyTap()
+        client, connection = office.accept(origin.getsockname(), resolve=False)
+        if drained:
+            connection.drain(patient=True)
+            assert connection.tap is None
+            assert office.counters["tap_faults"] == 2  # to drain, and to close
+        End(client).reset()
+        deadline = loop.time() + 5
+        while office.connections:
+            loop.run_until_complete(asyncio.sleep(0.01))
+            assert loop.time() < deadline
+        assert connection.downstream.sock.fileno() == connection.upstream.sock.fileno() == -1
+        assert office.counters["tap_faults"] == 1 + drained
+        office.poller.stop()
+
+
+def test_an_upstream_address_with_a_scope_is_connected_to() -> None:
+    require_root_tools("ip")
+    with Namespace("scope") as namespace:
+        namespace.run("ip", "address", "add", "fe80::1/64", "dev", "lo")
+
+        def connect() -> bytes:
+            with socket.socket(socket.AF_INET6) as origin:
+                origin.bind(("fe80::1", 0, 0, socket.if_nametoindex("lo")))
+                origin.listen()
+                port = origin.getsockname()[1]
+                with RunningWorker(("fe80::1%lo", port)) as worker, worker.connect() as client:
+                    origin.settimeout(10)
+                    client.sendall(GET)
+                    server, _ = origin.accept()
+                    with server:
+                        End(server).until(b"\r\n\r\n")
+                        server.sendall(OK)
+                        return client.recv(1000)
+
+        assert namespace.call(connect) == OK
 
 
 def test_a_named_upstream_is_tried_at_all_its_addresses() -> None:

@@ -1,8 +1,10 @@
 """A worker's life: it says what it does, and ends when it is told to or when its supervisor is gone."""
 
+import contextlib
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -111,6 +113,43 @@ def test_retired_it_does_not_look_at_what_comes_for_others() -> None:
             assert worker.cpu_seconds() - before < 0.15
         served.close()
         server.close()
+
+
+def test_what_waits_costs_nothing() -> None:
+    """Idle, half-closed, full, and spliced to somebody who does not read, some of it with an end or a reset behind it."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening())
+        worker = stack.enter_context(RunningWorker(listener.getsockname()))
+
+        def conversation(said: bytes) -> tuple[socket.socket, socket.socket]:
+            client = stack.enter_context(worker.connect())
+            server = stack.enter_context(listener.accept()[0])
+            client.sendall(said)
+            if said:
+                assert server.recv(4096)
+            server.settimeout(0.2)
+            return client, server
+
+        conversation(b"")
+        conversation(GET)[0].shutdown(socket.SHUT_WR)
+        conversation(GET)[1].shutdown(socket.SHUT_WR)
+        for head in (b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"):
+            for end in ("none", "server", "both", "reset"):
+                client, server = conversation(GET)
+                server.sendall(head)
+                with contextlib.suppress(TimeoutError):
+                    server.sendall(bytes(64 << 20))
+                if end == "both":
+                    client.shutdown(socket.SHUT_WR)
+                if end in {"server", "both"}:
+                    server.shutdown(socket.SHUT_WR)
+                if end == "reset":
+                    server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    server.close()
+        worker.wait(lambda: worker.counters.get("splices", 0) >= 4)
+        before = worker.cpu_seconds()
+        time.sleep(1.5)
+        assert worker.cpu_seconds() - before < 0.15
 
 
 def exchange(client: socket.socket, server: socket.socket) -> bytes:
