@@ -240,9 +240,8 @@ class Connection:
         be reached again a minute later.
         """
         self.upstream.awaited = True
-        if (
-            not self.early_at
-        ):  # not for a further address: the client may have been made to wait since, or have finished
+        # Not for a further address: the client may have been made to wait since, or have finished.
+        if not self.early_at:
             self.early_at = self.loop.time()
             self.downstream.watch(reading=True)
 
