@@ -145,8 +145,8 @@ class Bodies:
         self, data: bytes, content_type: bytes, form: _Format, hits: frozenset[int], *, is_text: bool, complete: bool
     ) -> bytes | None:
         readable = is_text or form.multipart or form.json or _is_text(data)
-        if _NUL in hits and is_text:
-            self._refuse_hidden(data)
+        if _NUL in hits and (is_text or data.count(0) * 3 >= len(data)):
+            self._refuse_hidden(data, is_text=is_text)
         if form.form or form.multipart:
             changed, dropping = self._redact_form(data, content_type, form)
             if dropping is not None:
@@ -172,9 +172,11 @@ class Bodies:
                     data = splice(data, spans, action)
         return data
 
-    def _refuse_hidden(self, data: bytes) -> None:
-        """Text with NULs between its letters hides everything; it is sent only when nothing is in it without them."""
-        if self._scan(data.replace(b"\0", b"")) or self._unconditional or self._form:
+    def _refuse_hidden(self, data: bytes, *, is_text: bool) -> None:
+        """Text with NULs between its letters (UTF-16, UTF-32) hides everything; it is sent only when nothing is in it without
+        them. With many NULs, so is what nobody has called text.
+        """
+        if self._scan(data.replace(b"\0", b"")) or (is_text and (self._unconditional or self._form)):
             found = self._detectors.redact(data.replace(b"\0", b""))[1]
             raise _WholeError(found or self.action_unreadable or self._replace)
 

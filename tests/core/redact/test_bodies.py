@@ -213,6 +213,15 @@ def test_text_that_hides_between_nuls_is_redacted_whole(codec):
     assert redact(bodies(), harmless, TEXT) == harmless
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("content_type", [b"", b"application/octet-stream"])
+def test_also_where_nobody_calls_it_text(codec, content_type):
+    one = bodies(PASSWORD, RuleConfig(text=("unlikely",)))
+    assert redact(one, f"my card is {CARD}".encode(codec), content_type, is_text=False) == b"[R]"
+    for harmless in ("hello".encode(codec), bytes(1000) + b"an image", b"\x08\x96\x01\0" * 50):
+        assert redact(one, harmless, content_type, is_text=False) == harmless
+
+
 def test_what_is_meant_for_a_body_that_nobody_can_read():
     assert bodies(detectors={}).action_unreadable is None
     assert bodies().action_unreadable is GONE
