@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sp_proxy.netfilter import system
+from sp_proxy.netfilter.egress import egress_rules
 from sp_proxy.netfilter.istio import beside_istio_rules
 from sp_proxy.netfilter.others import check_istio, check_mode
 from sp_proxy.netfilter.plan import Command, State, counters, differences, plan_apply, plan_remove, plan_restore
@@ -57,7 +58,9 @@ class Prepared:
 def rules_of(settings: SettingsModel, ids: Ids = system.IDS) -> Ruleset:
     """The rules that the settings ask for. Raises ``NetfilterError``."""
     make = beside_istio_rules if settings.netfilter.mode == "beside-istio" else standalone_rules
-    return make(settings, ids)
+    ruleset = make(settings, ids)
+    egress = egress_rules(settings, ids, ids.user(settings.netfilter.user))
+    return Ruleset(ruleset.mode, (*ruleset.rules, *egress))
 
 
 def prepare_apply(settings: SettingsModel, writer: str | None, *, check: bool = True) -> Prepared:
@@ -68,6 +71,10 @@ def prepare_apply(settings: SettingsModel, writer: str | None, *, check: bool = 
     chosen = system.choose_writer(writer or settings.netfilter.writer, tools, ruleset)
     check_istio(system.read_istio(tools), ruleset, chosen)
     families = _families(settings)
+    if ruleset.restricts and chosen != "nft" and families != system.kernel_families():
+        raise NetfilterError(
+            "netfilter.restrict_egress with netfilter.ipv6 off needs nft: iptables would leave IPv6 open", exit_code=2
+        )
     state = system.read_state(tools, chosen, families)
     commands = plan_apply(ruleset, chosen, state, families)
     done = f"applied {_count(ruleset)} with {chosen}, mode {ruleset.mode}"

@@ -3,6 +3,10 @@
 ``SP_PROXY_IN`` is jumped to from PREROUTING, ``SP_PROXY_OUT`` from OUTPUT, each exactly once and first: ahead of Docker's,
 kube-proxy's and Istio's rules. One ``iptables-restore --noflush`` a family is one transaction.
 
+What the daemon may open is looked at in the nat tables as well, where each connection is seen once and before anybody has
+translated it. Nothing can be rejected there, so what is refused is sent to a closed port of this host. Noted
+destinations are entries of a list of ``recent``, by address; it holds the last 100 (``ip_list_tot`` of ``xt_recent``).
+
 Heartbeats are entries of a list of the ``recent`` match: one for all addresses (mask 0), one a family. It lies in the nat
 tables too: the first packet of a heartbeat is all there is to see, and one transaction writes everything.
 
@@ -13,7 +17,7 @@ every such chain, so an older version of these rules goes whole. Lines are writt
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import product
 
 from sp_proxy.netfilter.rules import (
@@ -27,6 +31,7 @@ from sp_proxy.netfilter.rules import (
     PastOthers,
     PortRange,
     Redirect,
+    Refuse,
     Rule,
     Ruleset,
     Withdrawal,
@@ -34,10 +39,15 @@ from sp_proxy.netfilter.rules import (
 )
 
 PREFIX = "SP_PROXY"
-CHAINS = {Chain.INBOUND: f"{PREFIX}_IN", Chain.OUTBOUND: f"{PREFIX}_OUT"}
+CHAINS = {Chain.INBOUND: f"{PREFIX}_IN", Chain.OUTBOUND: f"{PREFIX}_OUT", Chain.EGRESS: f"{PREFIX}_EGRESS"}
 RECENT = "sp_proxy"
 """The list in which heartbeats are noted (``/proc/net/xt_recent/sp_proxy``)."""
-HOOKS = {Chain.INBOUND: "PREROUTING", Chain.OUTBOUND: "OUTPUT"}
+NOTED = {4: "sp_proxy_to4", 6: "sp_proxy_to6"}
+"""The lists of addresses that redirected connections were going to. A list has one mask, so each IP version has its own."""
+HOOKS = {Chain.INBOUND: "PREROUTING", Chain.OUTBOUND: "OUTPUT", Chain.EGRESS: "OUTPUT"}
+_CLOSED_PORT = 1
+"""Where nobody listens (tcpmux, which needs root): a connection that is sent there is refused."""
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _MULTIPORT_LIMIT = 15
 """Ports a ``-m multiport`` holds (XT_MULTI_PORTS); a range counts twice."""
 _COUNTERS = re.compile(r"\[(\d+):\d+\] ")
@@ -55,7 +65,8 @@ def lines(ruleset: Ruleset, chain: Chain, family: Family) -> Iterator[tuple[int,
             continue
         recent = _recent(ruleset, rule, family)
         for match in _matches(matcher, chain):
-            parts = (f"-A {name}", match, recent, f'-m comment --comment "{rule.reason}" -j {_target(rule.action)}')
+            target = _target(rule.action, matcher, family)
+            parts = (f"-A {name}", match, recent, f'-m comment --comment "{rule.reason}" -j {target}')
             yield number, " ".join(part for part in parts if part)
 
 
@@ -66,10 +77,14 @@ def refuse(ruleset: Ruleset) -> str:
     return ""
 
 
-def _target(action: Action) -> str:
+def _target(action: Action, matcher: Match, family: Family) -> str:
     match action:
         case Redirect(port):
             return f"REDIRECT --to-ports {port}"
+        case Refuse() if matcher.protocol:
+            return f"REDIRECT --to-ports {_CLOSED_PORT}"
+        case Refuse():
+            return f"DNAT --to-destination {_LOOPBACK[family]}"
         case PastOthers():
             return "ACCEPT"  # ends this table's OUTPUT, where Istio's rules stand
         case Bypass() | Heartbeat() | Withdrawal():
@@ -78,20 +93,38 @@ def _target(action: Action) -> str:
 
 def _recent(ruleset: Ruleset, rule: Rule, family: Family) -> str:
     where = f"--name {RECENT} --mask {'0.0.0.0' if family == 4 else '::'} --rsource"
+    whole = "255.255.255.255" if family == 4 else ":".join(["ffff"] * 8)
+    noted = f"--name {NOTED[family]} --mask {whole} --rdest"
     match rule.action:
         case Heartbeat():
             return f"-m recent --set {where}"
         case Withdrawal():
             return f"-m recent --remove {where}"
+        case Redirect(note=True):
+            return f"-m recent --set {noted}"
+    if rule.match.relayed:
+        return f"-m recent --rcheck {noted}"
     heartbeat = ruleset.heartbeat
     if rule.match.without_heartbeat and heartbeat and isinstance(heartbeat.action, Heartbeat):
         return f"-m recent ! --rcheck --seconds {heartbeat.action.timeout_seconds} {where}"
     return ""
 
 
+def preface(chain: Chain) -> str:
+    """The line that every chain begins with: where no connection was tracked before, the kernel takes the next packet of an
+    old one for the first of a new one.
+    """
+    flags = "-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN"
+    return f'-A {CHAINS[chain]} {flags} -m comment --comment "not the first packet" -j RETURN'
+
+
 def jump(chain: Chain) -> str:
     """The jump rule, as ``iptables-save`` prints it."""
-    return f"-A {HOOKS[chain]} -p tcp -j {CHAINS[chain]}"
+    return f"-A {HOOKS[chain]} {_jump(chain)}"
+
+
+def _jump(chain: Chain) -> str:
+    return f"-j {CHAINS[chain]}" if chain is Chain.EGRESS else f"-p tcp -j {CHAINS[chain]}"
 
 
 def render(ruleset: Ruleset, family: Family, saved: str = "") -> str:
@@ -102,8 +135,8 @@ def render(ruleset: Ruleset, family: Family, saved: str = "") -> str:
     body = [f":{name} - [0:0]" for name in [*names, *(name for name in stale if name not in names)]]
     body += _without_jumps(saved)
     for chain in chains:
-        body += [line for _, line in lines(ruleset, chain, family)]
-    body += [f"-I {HOOKS[chain]} 1 -p tcp -j {CHAINS[chain]}" for chain in chains]
+        body += [preface(chain), *(line for _, line in lines(ruleset, chain, family))]
+    body += [f"-I {HOOKS[chain]} 1 {_jump(chain)}" for chain in chains]
     body += [f"-X {name}" for name in stale if name not in names]
     return _transaction(body)
 
@@ -151,17 +184,24 @@ def own_lines(saved: str) -> list[tuple[str, int]]:
 def expected_lines(ruleset: Ruleset, family: Family) -> list[str]:
     """What ``own_lines`` must find, in the order of ``iptables-save`` within a chain."""
     chains = [chain for chain in Chain if any(lines(ruleset, chain, family))]
-    return [jump(chain) for chain in chains] + [line for chain in chains for _, line in lines(ruleset, chain, family)]
+    # Each jump was put first, so the last one is.
+    return [jump(chain) for chain in reversed(chains)] + [
+        line for chain in chains for line in (preface(chain), *(line for _, line in lines(ruleset, chain, family)))
+    ]
 
 
-def first_rules(saved: str) -> dict[str, str]:
-    """The first rule of each chain in a listing, to see that the jump comes before those of others."""
-    first: dict[str, str] = {}
+def rules_before(saved: str, jumps: Collection[str]) -> dict[str, str]:
+    """By hook, a rule that comes before one of these jumps and is none of them; nothing where ours come first."""
+    found: dict[str, list[str]] = {}
     for line in saved.splitlines():
         bare = _COUNTERS.sub("", line, count=1)
         if bare.startswith("-A "):
-            first.setdefault(bare.split()[1], bare)
-    return first
+            found.setdefault(bare.split()[1], []).append(bare)
+    strangers: dict[str, str] = {}
+    for hook, rules in found.items():
+        ahead = rules[: sum(rule in jumps for rule in rules)]
+        strangers.update((hook, rule) for rule in reversed(ahead) if rule not in jumps)
+    return strangers
 
 
 def canonical(line: str) -> tuple[str, ...]:
@@ -203,8 +243,9 @@ def _matches(matcher: Match, chain: Chain) -> Iterator[str]:
     ]
     ports = [f"-m multiport --dports {chunk}" for chunk in _port_chunks(matcher.ports)] or [""]
     networks = product(_networks("-s", matcher.sources), _networks("-d", matcher.destinations))
+    protocol = f"-p {matcher.protocol}" if matcher.protocol else "" if chain is Chain.EGRESS else "-p tcp"
     for (source, destination), interface, owner, dports in product(networks, interfaces, owners, ports):
-        yield " ".join(part for part in (source, destination, interface, "-p tcp", remote, owner, dports) if part)
+        yield " ".join(part for part in (source, destination, interface, protocol, remote, owner, dports) if part)
 
 
 def _networks(option: str, networks: tuple[Network, ...]) -> list[str]:

@@ -28,6 +28,7 @@ from sp_proxy.netfilter.rules import (
     PastOthers,
     PortRange,
     Redirect,
+    Refuse,
     Ruleset,
     Withdrawal,
     merge_networks,
@@ -36,14 +37,30 @@ from sp_proxy.netfilter.rules import (
 
 TABLE = "inet sp_proxy"
 PRIORITY = -110
+EGRESS_PRIORITY = -150
+"""Before any translation of addresses, so that it is judged where the daemon itself wants to go."""
 ALIVE = "alive"
 """Name of the set whose element says that the daemon is at work."""
-HOOKS = {Chain.INBOUND: "prerouting", Chain.OUTBOUND: "output"}
+HOOKS = {Chain.INBOUND: "prerouting", Chain.OUTBOUND: "output", Chain.EGRESS: "output"}
+_BASES = {
+    Chain.INBOUND: f"nat {HOOKS[Chain.INBOUND]} {PRIORITY} accept",
+    Chain.OUTBOUND: f"nat {HOOKS[Chain.OUTBOUND]} {PRIORITY} accept",
+    Chain.EGRESS: f"filter {HOOKS[Chain.EGRESS]} {EGRESS_PRIORITY} accept",
+}
+"""Type, hook, priority and policy of each chain."""
+_RELAYED = {4: ("relayed4", "ip daddr . tcp dport", "ipv4_addr"), 6: ("relayed6", "ip6 daddr . tcp dport", "ipv6_addr")}
+"""Names, keys and first types of the sets of noted destinations."""
+NOTED_SECONDS = 3600
+"""How long a destination is remembered after the last connection that was redirected on its way there. The relay connects
+within milliseconds; mitmproxy may connect again as long as its client stays.
+"""
+MAX_KEPT = 4096
+"""Noted destinations that go over into a new version of the table."""
 REMOVAL = f"add table {TABLE}\ndelete table {TABLE}\n"
 """Removes the table, also where there is none."""
 
-_NEEDS_PROTOCOL = ("redirect", "dnat")
-"""Verdicts before which nft wants to see that there is a port."""
+_NEEDS_PROTOCOL = ("redirect to", "dnat")
+"""Parts of verdicts before which nft wants to see that there is a port."""
 
 type Term = tuple[str, str, tuple[str, ...]]
 """A key, an operator (``==`` or ``!=``) and the values, in nft's words; networks with their prefix length."""
@@ -61,10 +78,14 @@ class Statement:
         terms = [
             f"{key}{'' if operator == '==' else ' !='} {_values(key, values)}" for key, operator, values in self.terms
         ]
-        if self.verdict.startswith(_NEEDS_PROTOCOL):
+        if _needs_protocol(self.verdict):
             terms.append("meta l4proto tcp")
         comment = [f'comment "{self.comment}"'] if self.comment else []
         return " ".join([*terms, "counter", self.verdict, *comment])
+
+
+def _needs_protocol(verdict: str) -> bool:
+    return any(part in verdict for part in _NEEDS_PROTOCOL)
 
 
 def statements(ruleset: Ruleset, chain: Chain) -> Iterator[tuple[int, Statement]]:
@@ -73,19 +94,28 @@ def statements(ruleset: Ruleset, chain: Chain) -> Iterator[tuple[int, Statement]
     A rule with networks becomes a line for each IP version that it has.
     """
     for number, rule in enumerate(ruleset.chain(chain)):
-        families: tuple[Family | None, ...] = (4, 6) if rule.match.sources or rule.match.destinations else (None,)
+        match = rule.match
+        noting = isinstance(rule.action, Redirect) and rule.action.note
+        apart = match.sources or match.destinations or match.relayed or noting
+        families: tuple[Family | None, ...] = (4, 6) if apart else (None,)
         for family in families:
-            if matcher := rule.match.of_family(family) if family else rule.match:
+            if matcher := match.of_family(family) if family else match:
                 for terms in _terms(matcher, chain):
-                    yield number, Statement(terms, _verdict(rule.action, family), rule.reason)
+                    yield number, Statement(terms, _verdict(rule.action, family, matcher), rule.reason)
 
 
-def _verdict(action: Action, family: Family | None) -> str:
+def _verdict(action: Action, family: Family | None, matcher: Match) -> str:
     match action:
         case Bypass():
             return "return"
+        case Redirect(port, note) if note and family:
+            # One statement: where the set is full it ends the rule, and the connection goes straight.
+            name, key, _ = _RELAYED[family]
+            return f"update @{name} {{ {key} timeout {NOTED_SECONDS}s }} redirect to :{port}"
         case Redirect(port):
             return f"redirect to :{port}"
+        case Refuse():
+            return "reject with tcp reset" if matcher.protocol == "tcp" else "reject with icmpx admin-prohibited"
         case Heartbeat(seconds):
             return f"update @{ALIVE} {{ meta l4proto timeout {seconds}s }} return"
         case Withdrawal():
@@ -96,23 +126,56 @@ def _verdict(action: Action, family: Family | None) -> str:
             return f"dnat {protocol} to {protocol} daddr"
 
 
-def render(ruleset: Ruleset) -> str:
-    """The transaction for ``nft -f`` that replaces the table."""
+def render(ruleset: Ruleset, before: str = "") -> str:
+    """The transaction for ``nft -f`` that replaces the table. ``before``: its listing, of which noted destinations stay."""
     lines = [f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
-    if ruleset.heartbeat:
-        seconds = expected_sets(ruleset)[ALIVE]
-        lines += [f"\tset {ALIVE} {{", "\t\ttype inet_proto", "\t\tsize 65535", "\t\tflags dynamic,timeout"]
-        lines += [f"\t\ttimeout {seconds}s", "\t}"]
+    noted = _noted(before) if ruleset.restricts else {}
+    types = {ALIVE: "inet_proto"} | {name: f"{kind} . inet_service" for name, _, kind in _RELAYED.values()}
+    for name, seconds in expected_sets(ruleset).items():
+        lines += [f"\tset {name} {{", f"\t\ttype {types[name]}", "\t\tsize 65535", "\t\tflags dynamic,timeout"]
+        lines += [f"\t\ttimeout {seconds}s"]
+        if noted.get(name):
+            lines.append(f"\t\telements = {{ {', '.join(noted[name])} }}")
+        lines.append("\t}")
     for chain in Chain:
         if ruleset.chain(chain):
+            kind, hook, priority, policy = _BASES[chain].split()
             lines += [
                 f"\tchain {chain} {{",
-                f"\t\ttype nat hook {HOOKS[chain]} priority {PRIORITY}; policy accept;",
-                '\t\tmeta l4proto != tcp counter return comment "TCP only"',
+                f"\t\ttype {kind} hook {hook} priority {priority}; policy {policy};",
+                *(f"\t\t{statement}" for statement in preface(chain)),
                 *(f"\t\t{statement}" for _, statement in statements(ruleset, chain)),
                 "\t}",
             ]
     return "\n".join([*lines, "}", ""])
+
+
+_FLAGS = "tcp flags & (fin | syn | rst | ack)"
+_NOT_FIRST = Statement(((_FLAGS, "!=", ("syn",)),), "return", "not the first packet")
+"""Where no connection was tracked before, the kernel takes the next packet of an old one for the first of a new one."""
+
+
+def preface(chain: Chain) -> tuple[Statement, ...]:
+    """The lines that every chain begins with."""
+    if chain is Chain.EGRESS:
+        known = (("ct state", "==", ("related", "established")),)
+        return Statement(known, "return", "goes on"), _NOT_FIRST
+    return Statement((("meta l4proto", "!=", ("tcp",)),), "return", "TCP only"), _NOT_FIRST
+
+
+def _noted(listing: str) -> dict[str, list[str]]:
+    """Noted destinations by set, as nft takes them."""
+    if not listing:
+        return {}
+    sets = [item["set"] for item in json.loads(listing)["nftables"] if "set" in item]
+    names = {name for name, _, _ in _RELAYED.values()}
+    return {
+        found["name"]: [
+            " . ".join(map(str, element["elem"]["val"]["concat"])) for element in found.get("elem", [])[:MAX_KEPT]
+        ]
+        for found in sets
+        if found["name"] in names
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +190,8 @@ class Listed:
 
 def expected_chains(ruleset: Ruleset) -> dict[str, tuple[str, tuple[Statement, ...]]]:
     """What a listing must have: base and lines of each chain."""
-    only_tcp = Statement((("meta l4proto", "!=", ("tcp",)),), "return", "TCP only")
     return {
-        str(chain): (
-            f"nat {HOOKS[chain]} {PRIORITY} accept",
-            (only_tcp, *(statement for _, statement in statements(ruleset, chain))),
-        )
+        str(chain): (_BASES[chain], (*preface(chain), *(statement for _, statement in statements(ruleset, chain))))
         for chain in Chain
         if ruleset.chain(chain)
     }
@@ -141,7 +200,9 @@ def expected_chains(ruleset: Ruleset) -> dict[str, tuple[str, tuple[Statement, .
 def expected_sets(ruleset: Ruleset) -> dict[str, int]:
     """The sets which a listing must have, with the timeout in seconds of their elements."""
     rule = ruleset.heartbeat
-    return {ALIVE: rule.action.timeout_seconds} if rule and isinstance(rule.action, Heartbeat) else {}
+    alive = {ALIVE: rule.action.timeout_seconds} if rule and isinstance(rule.action, Heartbeat) else {}
+    noted = {name: NOTED_SECONDS for name, _, _ in _RELAYED.values()} if ruleset.restricts else {}
+    return alive | noted
 
 
 def parse_sets(text: str) -> dict[str, int]:
@@ -188,10 +249,15 @@ def _line_terms(matcher: Match, chain: Chain, cgroup: str) -> Iterator[Term]:
     narrow = [(field, values) for field, values in networks if values and all(value.prefixlen for value in values)]
     for field, values in narrow:
         yield f"{'ip' if values[0].version == 4 else 'ip6'} {field}", "==", tuple(map(str, values))
-    if matcher.family and not narrow:  # 0.0.0.0/0 is the whole IP version
+    if matcher.family and not narrow and not matcher.relayed:  # 0.0.0.0/0 is the whole IP version
         yield "meta nfproto", "==", (f"ipv{matcher.family}",)
-    if matcher.ports:
-        yield "tcp dport", "==", tuple(map(str, matcher.ports))
+    if matcher.relayed and matcher.family:
+        name, key, _ = _RELAYED[matcher.family]
+        yield key, "==", (f"@{name}",)
+    elif matcher.ports:
+        yield f"{matcher.protocol or 'tcp'} dport", "==", tuple(map(str, matcher.ports))
+    elif matcher.protocol:
+        yield "meta l4proto", "==", (matcher.protocol,)
     if matcher.without_heartbeat:
         yield "meta l4proto", "!=", (f"@{ALIVE}",)
 
@@ -203,6 +269,8 @@ def _set_order(element: str) -> tuple[int, str]:
 def _values(key: str, values: tuple[str, ...]) -> str:
     quoted = key.endswith("ifname") or key.startswith("socket cgroupv2")
     shown = [f'"{value}"' if quoted else value for value in values]
+    if key == "ct state":
+        return ",".join(reversed(shown))
     return shown[0] if len(shown) == 1 else f"{{ {', '.join(shown)} }}"
 
 
@@ -216,24 +284,36 @@ def _parse_rule(rule: dict[str, Any]) -> tuple[Statement, int]:
         elif kind == "counter":
             packets = body["packets"]
         elif kind == "redirect":
-            verdict = f"redirect to :{body['port']}"
+            verdict = f"{verdict} redirect to :{body['port']}".strip()
+        elif kind == "reject":
+            verdict = " ".join(["reject with", body["type"], *([body["expr"]] if "expr" in body else [])])
         elif kind == "set":
             verdict = _parse_update(body)
         elif kind == "dnat" and body == _dnat(body.get("family")):
             verdict = f"dnat {body['family']} to {body['family']} daddr"
         else:
             verdict = f"{verdict} {kind}".strip() if body is None else f"{verdict} {json.dumps(expression)}".strip()
-    if verdict.startswith(_NEEDS_PROTOCOL):
+    if _needs_protocol(verdict):
         terms = [term for term in terms if term != ("meta l4proto", "==", ("tcp",))]
     return Statement(tuple(terms), verdict, rule.get("comment", "")), packets
 
 
 def _parse_update(body: dict[str, Any]) -> str:
     element = body["elem"].get("elem", body["elem"])
-    if element.get("val", element) != {"meta": {"key": "l4proto"}}:
-        return json.dumps(body)
+    match element.get("val", element):
+        case {"meta": {"key": "l4proto"}}:
+            key = "meta l4proto"
+        case {"concat": parts}:
+            key = _concatenation(parts)
+        case _:
+            return json.dumps(body)
     timeout = f" timeout {element['timeout']}s" if "timeout" in element else ""
-    return f"{body['op']} {body['set']} {{ meta l4proto{timeout} }}"
+    return f"{body['op']} {body['set']} {{ {key}{timeout} }}"
+
+
+def _concatenation(parts: list[dict[str, Any]]) -> str:
+    fields = [part.get("payload", {}) for part in parts]
+    return " . ".join(f"{field.get('protocol')} {field.get('field')}" for field in fields)
 
 
 def _dnat(protocol: Any) -> dict[str, Any]:
@@ -249,6 +329,12 @@ def _parse_match(body: dict[str, Any]) -> Term:
             name = f"meta {key}"
         case {"payload": {"protocol": protocol, "field": field}}:
             name = f"{protocol} {field}"
+        case {"concat": parts}:
+            name = _concatenation(parts)
+        case {"ct": {"key": "state"}}:
+            name = "ct state"
+        case {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, list(flags)]}:
+            name = f"tcp flags & ({' | '.join(map(str, flags))})"
         case {"fib": {"result": result, "flags": flags}}:
             name = f"fib {flags if isinstance(flags, str) else ' '.join(flags)} {result}"
         case {"socket": {"key": "cgroupv2"}}:
@@ -257,11 +343,12 @@ def _parse_match(body: dict[str, Any]) -> Term:
         case left:
             name = json.dumps(left)
     right = body["right"]
-    elements = [_parse_element(element) for element in (right["set"] if _is_set(right) else [right])]
+    values = right["set"] if _is_set(right) else right if isinstance(right, list) else [right]
+    elements = [_parse_element(element) for element in values]
     operator = "==" if body["op"] == "in" else body["op"]
     if name.endswith((" saddr", " daddr")):
         return name, operator, tuple(map(str, merge_networks(elements)))
-    if name == "tcp dport":
+    if name in {"tcp dport", "udp dport"}:
         return name, operator, tuple(map(str, merge_ports(PortRange.parse(element) for element in elements)))
     return name, operator, tuple(sorted(elements, key=_set_order))
 

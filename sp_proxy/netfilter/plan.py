@@ -69,7 +69,7 @@ def plan_apply(ruleset: Ruleset, writer: str, state: State, families: tuple[Fami
     both in one table.
     """
     if writer == "nft":
-        commands = [Command(("nft", "-f", "-"), nft.render(ruleset))]
+        commands = [Command(("nft", "-f", "-"), nft.render(ruleset, state.listing))]
     else:
         commands = []
         for saved in state.of(writer):
@@ -120,12 +120,14 @@ def counters(ruleset: Ruleset, state: State) -> dict[tuple[Chain, int], int]:
     packets = {(chain, number): 0 for chain in Chain for number, _ in enumerate(ruleset.chain(chain))}
     for name, listed in (nft.parse_listing(state.listing) if state.listing else {}).items():
         chain = Chain(name)
-        for (number, _), (_, count) in zip(nft.statements(ruleset, chain), listed.lines[1:], strict=True):
+        for (number, _), (_, count) in zip(
+            nft.statements(ruleset, chain), listed.lines[len(nft.preface(chain)) :], strict=True
+        ):
             packets[chain, number] += count
     for saved in state.saved:
         own = [(line, count) for line, count in iptables.own_lines(saved.text)]
         for chain, name in iptables.CHAINS.items():
-            found = [count for line, count in own if line.startswith(f"-A {name} ")]
+            found = [count for line, count in own if line.startswith(f"-A {name} ")][1:]
             numbers = [number for number, _ in iptables.lines(ruleset, chain, saved.family)] if found else []
             for number, count in zip(numbers, found, strict=True):
                 packets[chain, number] += count
@@ -168,11 +170,10 @@ def _iptables_differences(ruleset: Ruleset, saved: Saved, written: bool) -> list
         problems = _line_differences("nat", _by_chain(have), _by_chain(expected))
     except ValueError as error:
         raise NetfilterError(f"cannot read what {saved.tool}-save prints: {error}") from error
-    first = iptables.first_rules(saved.text)
-    for chain, hook in iptables.HOOKS.items():
-        jump = iptables.jump(chain)
-        if not problems and jump in expected and first.get(hook) != jump:
-            problems.append(f"{hook}: the rule '{first.get(hook)}' comes before ours: run sp-proxy netfilter apply")
+    jumps = {iptables.jump(chain) for chain in iptables.CHAINS} & set(expected)
+    for hook, rule in iptables.rules_before(saved.text, jumps).items():
+        if not problems:
+            problems.append(f"{hook}: the rule '{rule}' comes before ours: run sp-proxy netfilter apply")
     return problems
 
 

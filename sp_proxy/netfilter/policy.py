@@ -34,10 +34,12 @@ NO_HEARTBEAT = "no heartbeat: the daemon is not at work"
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Numbers for the names of users and groups. Both raise ``NetfilterError`` for a name the machine does not know."""
+    """Numbers for the names of users, groups and hosts. All raise ``NetfilterError`` for a name the machine does not know."""
 
     user: Callable[[str], int]
     group: Callable[[str], int]
+    addresses: Callable[[str], tuple[str, ...]] = lambda host: (host,)
+    """Of a host by its name; only ``restrict_egress`` asks."""
 
     def users(self, names: Iterable[str]) -> tuple[int, ...]:
         """Sorted, each once."""
@@ -80,7 +82,8 @@ def heartbeat_rules(settings: SettingsModel, daemon: int) -> list[Rule]:
 
 def redirect(settings: SettingsModel, chain: Chain, match: Match, port: int, reason: str) -> list[Rule]:
     """The redirect rule, and before it what makes it depend on the heartbeat."""
-    rule = Rule(chain, match, Redirect(port), reason)
+    note = settings.netfilter.restrict_egress and chain is Chain.OUTBOUND
+    rule = Rule(chain, match, Redirect(port, note), reason)
     if not settings.netfilter.heartbeat.enabled:
         return [rule]
     return [bypass(chain, NO_HEARTBEAT, Match(without_heartbeat=True)), rule]

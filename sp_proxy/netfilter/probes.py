@@ -27,6 +27,8 @@ ANSWER_TIMEOUT_SECONDS = 1.0
 BYPASS_TIMEOUT_SECONDS = 0.2
 """Long enough for the packet to have passed the rules, which is before ``connect`` returns."""
 REMOTE = {4: "192.0.2.1", 6: "2001:db8::1"}
+ELSEWHERE = {4: "192.0.2.2", 6: "2001:db8::2"}
+"""Where no probe is redirected on its way to."""
 _LINK = {4: ("198.51.100.1", "198.51.100.2", 30), 6: ("2001:db8:5b::1", "2001:db8:5b::2", 126)}
 """Our end, the peer's end and the prefix length of the link that inbound probes come in by."""
 _REFUSED = {errno.ECONNREFUSED, errno.ECONNRESET}

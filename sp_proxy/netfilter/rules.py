@@ -1,7 +1,7 @@
 """Rules as values: a matcher and an action, in order, the first match decides. Nothing here knows nft or iptables.
 
-A writer renders each of them; ``decide`` gives their meaning, which the tests compare with what the kernel does. Only TCP
-is ever matched: every writer limits its chains to it, so a rule does not say it.
+A writer renders each of them; ``decide`` gives their meaning, which the tests compare with what the kernel does. On the chains
+that redirect, only TCP is ever matched: every writer limits them to it, so a rule does not say it.
 """
 
 from collections.abc import Iterable
@@ -13,6 +13,8 @@ from typing import Literal, Self
 type Network = IPv4Network | IPv6Network
 type IPAddress = IPv4Address | IPv6Address
 type Family = Literal[4, 6]
+type Protocol = Literal["tcp", "udp", ""]
+"""Empty for any."""
 
 
 class NetfilterError(Exception):
@@ -24,12 +26,14 @@ class NetfilterError(Exception):
 
 
 class Chain(StrEnum):
-    """The two places where connections are looked at, each once, with its first packet."""
+    """The places where connections are looked at, each once, with its first packet."""
 
     INBOUND = "inbound"
     """What arrives from the network (PREROUTING)."""
     OUTBOUND = "outbound"
     """What a local process opens (OUTPUT)."""
+    EGRESS = "egress"
+    """The same, before that: whether the daemon may open it at all. Of any protocol."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,6 +94,9 @@ class Connection:
     """Whether the destination is an address of this host."""
     alive: bool = True
     """Whether heartbeats arrive."""
+    protocol: Protocol = "tcp"
+    relayed: bool = False
+    """Whether a redirected connection was going there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,10 @@ class Match:
     """Destination ports."""
     without_heartbeat: bool = False
     """Matches only while no heartbeats arrive."""
+    protocol: Protocol = ""
+    """On the chain ``EGRESS`` only."""
+    relayed: bool = False
+    """Matches only destinations that were noted by a ``Redirect``."""
 
     def __call__(self, connection: Connection) -> bool:
         """Whether a connection matches."""
@@ -124,6 +135,8 @@ class Match:
             and (not self.destinations or any(connection.destination in network for network in self.destinations))
             and (not self.ports or any(connection.port in ports for ports in self.ports))
             and not (self.without_heartbeat and connection.alive)
+            and self.protocol in {"", connection.protocol}
+            and (connection.relayed or not self.relayed)
         )
 
     def of_family(self, family: Family) -> Self | None:
@@ -147,7 +160,9 @@ class Match:
             f"control group {', '.join(self.cgroups)}" if self.cgroups else "",
             f"from {', '.join(map(str, self.sources))}" if self.sources else "",
             f"to {', '.join(map(str, self.destinations))}" if self.destinations else "",
+            f"{self.protocol.upper()}" if self.protocol else "",
             f"port {', '.join(map(str, self.ports))}" if self.ports else "",
+            "destination of a redirected connection" if self.relayed else "",
         ]
         return "; ".join(part for part in parts if part) or "everything else"
 
@@ -165,6 +180,8 @@ class Redirect:
     """The connection is sent to a port of this host; the listener asks the kernel where it was going."""
 
     port: int
+    note: bool = False
+    """Note where it was going, so that the daemon may go there (``Match.relayed``)."""
 
     def __str__(self) -> str:
         return f"redirect to port {self.port}"
@@ -196,7 +213,15 @@ class PastOthers:
         return "past Envoy"
 
 
-type Action = Bypass | Redirect | Heartbeat | Withdrawal | PastOthers
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The connection fails at once."""
+
+    def __str__(self) -> str:
+        return "refuse"
+
+
+type Action = Bypass | Redirect | Heartbeat | Withdrawal | PastOthers | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +250,11 @@ class Ruleset:
         """The rule that takes heartbeats; None where redirecting does not depend on them."""
         return next((rule for rule in self.rules if isinstance(rule.action, Heartbeat)), None)
 
+    @property
+    def restricts(self) -> bool:
+        """Whether the daemon is limited to what it needs."""
+        return bool(self.chain(Chain.EGRESS))
+
     def redirects(self, chain: Chain) -> bool:
         """Whether anything is redirected on a chain."""
         return any(isinstance(rule.action, Redirect) for rule in self.chain(chain))
@@ -239,11 +269,15 @@ def describe(ruleset: Ruleset) -> str:
     titles = {
         Chain.INBOUND: "inbound: new TCP connections from the network (PREROUTING); the first match decides",
         Chain.OUTBOUND: "outbound: new TCP connections of local processes (OUTPUT); the first match decides",
+        Chain.EGRESS: "egress: what the daemon itself may open, looked at before that; the first match decides",
     }
     lines = [f"mode {ruleset.mode}"]
     for chain, title in titles.items():
         rules = ruleset.chain(chain)
-        lines += ["", title if ruleset.redirects(chain) else f"{chain}: nothing is redirected"]
+        if chain is Chain.EGRESS and not rules:
+            continue
+        shown = ruleset.redirects(chain) or chain is Chain.EGRESS
+        lines += ["", title if shown else f"{chain}: nothing is redirected"]
         rows = [(str(rule.action), str(rule.match), rule.reason) for rule in rules]
         width = max((len(action) for action, _, _ in rows), default=0)
         lines += [

@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,8 +75,20 @@ def group_id(group: str) -> int:
         ) from None
 
 
-IDS = Ids(user_id, group_id)
-"""The users and groups of this machine."""
+def addresses(host: str) -> tuple[str, ...]:
+    """All addresses of a host, of both IP versions, in order. Raises ``NetfilterError`` for a name that has none."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise NetfilterError(
+            f"netfilter.restrict_egress: {host} has no address here ({error}): give netfilter.backend_cidrs",
+            exit_code=1,
+        ) from error
+    return tuple(sorted({str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found}))
+
+
+IDS = Ids(user_id, group_id, addresses)
+"""The users and groups of this machine, and hosts as it knows them."""
 
 
 def listens(port: int) -> bool:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from sp_proxy.netfilter import pulse
 from sp_proxy.netfilter.probes import Answer
 from sp_proxy.netfilter.pulse import Pulse
-from sp_proxy.netfilter.rules import Redirect, Rule, Ruleset
+from sp_proxy.netfilter.rules import Redirect, Refuse, Rule, Ruleset
 
 
 class Verdict(StrEnum):
@@ -45,6 +45,10 @@ def judge(rule: Rule, *, counted: bool, others: str, answer: Answer, line: str, 
         case Redirect(port), _:
             text = f"redirected to port {port}, but {answer} came from there: is a firewall in between?"
             return Result(Verdict.FAIL, f"{line}: {text}")
+        case Refuse(), Answer.REFUSED | Answer.UNREACHABLE:
+            return Result(Verdict.OK, f"{line}: refused ({rule.reason}), as expected")
+        case Refuse(), _:
+            return Result(Verdict.FAIL, f"{line}: expected: refused ({rule.reason}); {answer} came")
         case _:
             return Result(Verdict.OK, f"{line}: bypassed ({rule.reason}), as expected")
 

@@ -65,8 +65,24 @@ def run_probes(
         for family in families:
             yield from _handed_on_probes(prober, family)
             yield from _outbound_probes(prober, family)
+    if ruleset.restricts:
+        for family in families:
+            yield from _egress_probes(prober, family)
     if ruleset.redirects(Chain.INBOUND):
         yield from _inbound_probes(prober, families)
+
+
+def _egress_probes(prober: "_Prober", family: Family) -> Iterator[Result]:
+    """What the daemon has no business with."""
+    destination = ip_address(probes.ELSEWHERE[family])
+    user = next(rule.match.users[0] for rule in prober.ruleset.chain(Chain.EGRESS))
+    line = f"egress    to {_shown(destination, _PORTS[0])} as user {user}"
+    if not probes.route_source(str(destination)):
+        yield Result(Verdict.SKIP, f"egress    IPv{family}: no route to {destination}: nothing leaves this host")
+        return
+    connection = replace(prober.outgoing(destination, _PORTS[0], user), chain=Chain.EGRESS)
+    attempt = partial(probes.connect, str(destination), _PORTS[0], user=None if user == prober.own.user else user)
+    yield from prober.probe(connection, line, attempt)
 
 
 def _local_probes(ruleset: Ruleset, families: Iterable[Family]) -> Iterator[Result]:

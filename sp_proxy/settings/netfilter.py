@@ -85,6 +85,16 @@ class Netfilter(Section):
     outbound_exclude_cgroups: list[CgroupPath] = Field(
         [], description="Control groups whose connections are bypassed. nft only."
     )
+    restrict_egress: bool = Field(
+        False,
+        description="Limit `user` to what the daemon needs: backends, DNS, upstreams of `listen.forward`, this host, and where "
+        "redirected connections were going. All else is refused.",
+    )
+    backend_cidrs: list[Network] = Field(
+        [],
+        description="`restrict_egress`: networks of the backends; none means what their names resolve to when the rules "
+        "are applied.",
+    )
     istio_user: User = Field("1337", description="`beside-istio`: user of Istio's Envoy.")
     istio_group: User = Field("1337", description="`beside-istio`: group of Istio's Envoy.")
     past_istio_cidrs: list[Network] = Field(

@@ -19,6 +19,7 @@ from tests.e2e.contract import joined
 from tests.e2e.envoy import ENVOY_UID, ISTIO_WRITERS, Envoy, install_istio, remove_istio, wire
 from tests.e2e.harness import (
     APP_UID,
+    DAEMON_UID,
     PROGRAM,
     SETTINGS,
     TIMEOUT,
@@ -210,6 +211,18 @@ class TestWithTheDaemon:
                 verified = netfilter(mesh.shop, config, "verify")
                 assert "from Envoy (user 1337, 127.0.0.6)" in verified
                 assert verified.count("redirected to port 16006") == verified.count("redirected to port 16001") == 2
+
+    @pytest.mark.parametrize("writer", ["nft", "iptables-nft"])
+    def test_limited_to_what_it_needs_it_does_the_same(self, mesh: Mesh, daemon: Daemon, config: Path, writer: str):
+        with istio_in_shop(mesh, writer):
+            said = netfilter(mesh.shop, config, "apply", "--writer", writer, "--set", "netfilter.restrict_egress=true")
+            try:
+                assert "mode beside-istio" in said
+                check_all_flow(mesh, daemon)
+                with pytest.raises(AssertionError, match="curl"):
+                    mesh.curl(mesh.shop, "192.0.2.99", "elsewhere", "/no-business", user=DAEMON_UID)
+            finally:
+                netfilter(mesh.shop, config, "remove")
 
     def test_a_call_to_the_pods_own_address_stays_in_it(self, mesh: Mesh, daemon: Daemon, config: Path):
         with istio_in_shop(mesh, "nft"), our_rules(mesh, config, "nft"):

@@ -20,10 +20,12 @@ IPV4 = """\
 *nat
 :SP_PROXY_IN - [0:0]
 :SP_PROXY_OUT - [0:0]
+-A SP_PROXY_IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment "not the first packet" -j RETURN
 -A SP_PROXY_IN -i lo -p tcp -m comment --comment "local" -j RETURN
 -A SP_PROXY_IN -p tcp -m addrtype ! --dst-type LOCAL -m comment --comment "routed" -j RETURN
 -A SP_PROXY_IN -s 10.0.0.0/8 -p tcp -m comment --comment "from" -j RETURN
 -A SP_PROXY_IN -p tcp -m multiport --dports 80,8000:8100 -m comment --comment "some" -j REDIRECT --to-ports 16006
+-A SP_PROXY_OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment "not the first packet" -j RETURN
 -A SP_PROXY_OUT -p tcp -m owner --uid-owner 5 -m comment --comment "users" -j RETURN
 -A SP_PROXY_OUT -p tcp -m owner --uid-owner 1338 -m comment --comment "users" -j RETURN
 -A SP_PROXY_OUT -p tcp -m comment --comment "all" -j REDIRECT --to-ports 16001
@@ -100,7 +102,12 @@ def test_removal_takes_away_jumps_then_chains_and_is_empty_where_nothing_is():
 def test_own_lines_come_with_their_counters():
     assert iptables.own_lines(OLDER)[0] == ("-A OUTPUT -p tcp -j SP_PROXY_OUT", 4)
     assert len(iptables.own_lines(OLDER)) == 5
-    assert iptables.first_rules(OLDER)["PREROUTING"].endswith("DOCKER")
+    jump = "-A OUTPUT -p tcp -j SP_PROXY_OUT"
+    assert iptables.rules_before(OLDER, [jump]) == {}
+    assert iptables.rules_before(OLDER, ["-A PREROUTING -x"]) == {}
+    before = OLDER.replace("[4:240] -A OUTPUT", "-A OUTPUT -j OTHER\n[4:240] -A OUTPUT")
+    assert before != OLDER
+    assert iptables.rules_before(before, [jump]) == {"OUTPUT": "-A OUTPUT -j OTHER"}
 
 
 @pytest.mark.parametrize(

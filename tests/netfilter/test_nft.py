@@ -37,6 +37,7 @@ table inet sp_proxy {
 	chain inbound {
 		type nat hook prerouting priority -110; policy accept;
 		meta l4proto != tcp counter return comment "TCP only"
+		tcp flags & (fin | syn | rst | ack) != syn counter return comment "not the first packet"
 		iifname "lo" counter return comment "local"
 		fib daddr type != local counter return comment "routed"
 		ip saddr { 10.0.0.0/8, 192.0.2.1/32 } counter return comment "from"
@@ -45,6 +46,7 @@ table inet sp_proxy {
 	chain outbound {
 		type nat hook output priority -110; policy accept;
 		meta l4proto != tcp counter return comment "TCP only"
+		tcp flags & (fin | syn | rst | ack) != syn counter return comment "not the first packet"
 		meta nfproto ipv6 counter return comment "no IPv6"
 		meta skuid 1338 counter return comment "daemon"
 		oifname "lo" counter return comment "local"
@@ -117,3 +119,12 @@ def test_a_rule_of_somebody_elses_is_never_taken_for_ours(expression):
 def test_what_is_no_listing_is_told_in_one_line(text):
     with pytest.raises(NetfilterError, match="cannot read what nft -j lists"):
         nft.parse_listing(text)
+
+
+def test_a_listed_first_line_reads_as_the_written_one():
+    flags = {"payload": {"protocol": "tcp", "field": "flags"}}
+    match = {"op": "!=", "left": {"&": [flags, ["fin", "syn", "rst", "ack"]]}, "right": "syn"}
+    expr = [{"match": match}, {"counter": {"packets": 1, "bytes": 1}}, {"return": None}]
+    rule = {"chain": "inbound", "comment": "not the first packet", "expr": expr}
+    (line,) = nft.parse_listing(listing(rule))["inbound"].lines
+    assert line == (nft.preface(Chain.INBOUND)[1], 1)

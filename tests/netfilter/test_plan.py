@@ -22,6 +22,7 @@ OURS4 = """*nat
 :OUTPUT ACCEPT [0:0]
 :SP_PROXY_OUT - [0:0]
 [9:9] -A OUTPUT -p tcp -j SP_PROXY_OUT
+[7:9] -A SP_PROXY_OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment "not the first packet" -j RETURN
 [2:9] -A SP_PROXY_OUT -p tcp -m owner --uid-owner 1338 -m comment --comment daemon -j RETURN
 [3:9] -A SP_PROXY_OUT -d 10.0.0.0/8 -p tcp -m comment --comment some -j REDIRECT --to-ports 16001
 COMMIT
@@ -110,7 +111,7 @@ def test_every_difference_is_told(state, writer, message):
 
 def test_another_order_of_the_same_rules_is_a_difference():
     lines = OURS4.splitlines(keepends=True)
-    lines[4], lines[5] = lines[5], lines[4]
+    lines[5], lines[6] = lines[6], lines[5]
     assert differences(RULES, "auto", State(saved=saved("".join(lines), OURS6)), (4, 6)) != []
 
 

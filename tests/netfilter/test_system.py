@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import socket
 import sys
 import time
 from functools import partial
@@ -476,3 +477,22 @@ def test_control_groups_are_refused_for_iptables():
     for wanted in ("iptables-nft", "iptables-legacy"):
         with pytest.raises(NetfilterError, match=r"iptables cannot tell control groups .* use --writer nft"):
             choose_writer(wanted, find_tools(), rules(outbound_exclude_cgroups=["shop"]))
+
+
+@writers
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_connections_from_before_the_first_rules_go_on(site, writer, direction):
+    """Where no rule has asked for it yet, no connection is tracked, and the next packet of an old one looks like the first."""
+    if direction == "outbound":
+        near, far, address = site.pod, site.outside, OUTSIDE[4]
+    else:
+        near, far, address = site.outside, site.pod, site.pod.ipv4
+    with far.call(partial(socket.create_server, (address, 9999))) as listening:
+        client = near.call(partial(socket.create_connection, (address, 9999), 5))
+        server, _ = listening.accept()
+        server.settimeout(5)
+        with client, server:
+            install(site, writer)
+            for sender, receiver in ((client, server), (server, client)):
+                sender.sendall(b"still here")
+                assert receiver.recv(100) == b"still here"
