@@ -214,7 +214,7 @@ class Streams:
         if decision.inject:
             plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
             kept = without(block, plan.remove) if plan.remove else block
-            if kept.size + list_size(plan) > self.largest_list:
+            if block.size <= self.largest_list < kept.size + list_size(plan):
                 # The origin would refuse with our fields what it accepts without.
                 context.counters["h2_not_injected"] += 1
                 if self.anew:

@@ -247,10 +247,12 @@ def test_a_request_at_the_origin_s_limit_is_not_made_longer() -> None:
     sent = frame(1, 5, 1, BLOCK)
     assert both.tap.client(sent) == sent
     assert both.counters["h2_not_injected"] == 1
+    both.tap.server(frame(4, 0, 0, b"\0\6" + (size - 1).to_bytes(4)))  # which its client does not care about
+    assert b"x-sp-service-name" in both.tap.client(frame(1, 5, 5, BLOCK))
     both.tap.server(frame(4, 0, 0, b"\0\6" + (size + 1000).to_bytes(4)))
-    assert b"x-sp-service-name" in both.tap.client(frame(1, 5, 3, BLOCK))
+    assert b"x-sp-service-name" in both.tap.client(frame(1, 5, 7, BLOCK))
     both.tap.close("client_aborted")
-    assert [b"x-sp-service-name" in record.request_fields for record in both.records] == [False, True]
+    assert [b"x-sp-service-name" in record.request_fields for record in both.records] == [False, True, True]
 
 
 def test_streams_beyond_the_limit_are_injected_and_not_watched() -> None:
