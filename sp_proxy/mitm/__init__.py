@@ -1,1 +1,1 @@
-"""The mitmproxy worker: intercepted TLS, explicit proxy, WebSocket messages. The only room that imports mitmproxy."""
+"""The mitmproxy worker: intercepted TLS, WebSocket messages, flows. The only room that imports mitmproxy."""

@@ -19,7 +19,7 @@ class TlsConfig(Struct, frozen=True, array_like=True):
     """Which TLS is opened, and with which certificates."""
 
     intercept: tuple[str, ...] = ()
-    """Patterns of server names; the relay has applied them already, the explicit proxy has not."""
+    """Patterns of server names; the relay has applied them already, but for what is opened behind a flow's own CONNECT."""
     never: tuple[str, ...] = ()
     ca_directory: str = ""
     ca_file: str = ""
@@ -38,8 +38,6 @@ class MitmConfig(Struct, frozen=True, array_like=True):
     """As in ``relay.config.WorkerConfig``."""
     handover_fd: int
     """Receiving end of ``relay/handoff.py``."""
-    proxy_fds: tuple[int, ...]
-    """Listening sockets of the explicit proxy."""
     headers: HeaderConfig
     policy: PolicyConfig
     tls: TlsConfig = TlsConfig()

@@ -1,4 +1,4 @@
-"""One downstream connection in mitmproxy's hands: adopted from the relay, or accepted by the explicit proxy."""
+"""One downstream connection in mitmproxy's hands, adopted from the relay."""
 
 import asyncio
 import contextlib
@@ -68,7 +68,7 @@ def reset(sock: socket.socket) -> None:
 
 
 async def adopt(
-    sock: socket.socket, prefix: bytes, options: Options, hooks: Hooks, destination: tuple[str, int]
+    sock: socket.socket, prefix: bytes, options: Options, hooks: Hooks, destination: tuple[str, int] | None
 ) -> Handler:
     """A handler for an open connection of which ``prefix`` has been read. Raises OSError when it is gone already."""
     loop = asyncio.get_running_loop()

@@ -1,5 +1,6 @@
 """The connections that a mitm worker serves: what its addons and layers must know of each, found by mitmproxy's client id."""
 
+import ipaddress
 import time
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ class Live:
     context: TapContext
     client: tuple[str, int]
     destination: tuple[str, int] | None
-    """Original destination; None for the explicit proxy, whose client names it."""
+    """Original destination, or a name that a CONNECT gave; None for the explicit proxy, whose client names it in each request."""
     exchanges: dict[str, OpenExchange] = field(default_factory=dict)
     """Those of mitmproxy's flows which have not ended, by flow id."""
     taps: list[Tap] = field(default_factory=list)
@@ -27,7 +28,9 @@ class Live:
 
     def endpoints(self, peer: tuple[str, int] | None) -> Endpoints:
         """The two ends, for the record; ``peer``: the other end of the upstream connection, if there is one."""
-        server = self.destination or peer or ("", 0)
+        server = self.destination
+        if server is None or (peer is not None and not _is_address(server[0])):
+            server = peer or ("", 0)
         return Endpoints(*self.client[:2], *server[:2])
 
     @property
@@ -50,6 +53,14 @@ class Live:
         for tap in self.taps:
             tap.close(error)
         self.taps.clear()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class Connections(dict[str, Live]):

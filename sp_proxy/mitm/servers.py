@@ -1,31 +1,16 @@
-"""Our addon about upstream connections: known to the loop guard, and never made to ourselves."""
-
-import socket
-from collections.abc import Sequence
+"""Our addon about upstream connections: the loop guard must know them."""
 
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from sp_proxy.relay.loop_guard import LoopGuard
 
-_THIS_MACHINE = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0", "::"))
-
 
 class OwnServers:
-    """The addon. ``listening``: sockets of the explicit proxy."""
+    """The addon."""
 
-    def __init__(self, guard: LoopGuard, listening: Sequence[socket.socket]) -> None:
+    def __init__(self, guard: LoopGuard) -> None:
         self._guard = guard
-        self._own = {sock.getsockname()[1]: sock.getsockname()[0] for sock in listening}
         self._ports: dict[str, int] = {}
-
-    def server_connect(self, data: ServerConnectionHookData) -> None:
-        """A client of the explicit proxy that asks it for itself would be served for ever."""
-        address = data.server.address
-        if address is None or address[1] not in self._own:
-            return
-        host = address[0].lower()
-        if host in _THIS_MACHINE or host in {self._own[address[1]], data.client.sockname[0]}:
-            data.server.error = "this is the proxy itself"
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """The relay must know it again, should a wrong redirect rule send it back to us.

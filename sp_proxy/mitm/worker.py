@@ -1,6 +1,6 @@
 """A mitm worker: one process, one uvloop, mitmproxy's core with our addons, and one channel to the exporter.
 
-Life: adopt what the relay hands over, accept what is sent to the explicit proxy → say ``Ready``. SIGUSR1: retire, take
+Life: adopt what the relay hands over → say ``Ready``. SIGUSR1: retire, take
 nothing new, and end with the last connection, whenever that is (its successor runs already). SIGTERM: the same within the
 grace period, idle connections closed first; a second one: at once. The supervisor gone: the same as SIGTERM.
 """
@@ -69,8 +69,6 @@ class MitmWorker:
         self.sender = Sender(loop, channel, self.counters)
         self._handover = socket.socket(fileno=config.handover_fd)
         self._handover.setblocking(False)
-        self._listening = [socket.socket(fileno=fd) for fd in config.proxy_fds]
-        self._servers: list[asyncio.Server] = []
         self._handlers: dict[str, Handler] = {}
         self._connections = Connections()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,7 +91,7 @@ class MitmWorker:
         self._hooks.add(TlsPolicy(config.tls, self._connections, self.counters))
         self._hooks.add(certificates, ("tls_start_client", "tls_start_server"))
         self._guard = LoopGuard(config.loop_guard_fd, config.loop_guard_owner)
-        self._hooks.add(OwnServers(self._guard, self._listening))
+        self._hooks.add(OwnServers(self._guard))
         self._hooks.add(NextLayer(self._connections, config))
         self._hooks.add(Capture(self._connections, config.websocket_messages))
 
@@ -124,8 +122,6 @@ class MitmWorker:
         loop.add_signal_handler(signal.SIGUSR1, self._retire.set)
         self.sender.on_closed_by_receiver(self._stop.set)
         loop.add_reader(self._handover.fileno(), self._take)
-        for listening in self._listening:
-            self._servers.append(await asyncio.start_server(self._accepted, sock=listening, backlog=BACKLOG))
         gc.collect()
         gc.freeze()
         self.sender.message(Ready(self.config.worker_id))
@@ -137,8 +133,6 @@ class MitmWorker:
         await self._asked_to_end()
         loop.remove_reader(self._handover.fileno())
         self._handover.close()
-        for server in self._servers:
-            server.close()
         await self._drain()
         for task in background:
             task.cancel()
@@ -196,24 +190,15 @@ class MitmWorker:
             return
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        destination = message.destination if message.destination[0] else None
         try:
-            handler = await adopt(sock, message.prefix, self._options, self._hooks, message.destination)
+            handler = await adopt(sock, message.prefix, self._options, self._hooks, destination)
         except OSError:
             self.counters["refused:already_reset"] += 1
             sock.close()
             return
-        live = Live(self._contexts[message.direction], message.client, message.destination)
+        live = Live(self._contexts[message.direction], message.client, destination)
         await self._serve(handler, live)
-
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.counters["connections"] += 1
-        self.counters["connections_proxy"] += 1
-        peer = writer.get_extra_info("peername")
-        if peer is None:
-            writer.close()
-            return
-        handler = Handler(reader, writer, self._options, self._hooks, None)
-        await self._serve(handler, Live(self._contexts[Direction.OUTBOUND], peer[:2], None))
 
     async def _serve(self, handler: Handler, live: Live) -> None:
         client_id = handler.client.id

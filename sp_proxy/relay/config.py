@@ -19,6 +19,8 @@ class ListenerConfig(Struct, frozen=True, array_like=True):
     upstream_host: str = ""
     """Fixed upstream; empty for a transparent listener, which asks the kernel for the original destination."""
     upstream_port: int = 0
+    proxy: bool = False
+    """An explicit proxy, whose clients say where they want to go."""
 
 
 class WorkerConfig(Struct, frozen=True, array_like=True):

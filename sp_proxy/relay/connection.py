@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from sp_proxy.core.exchange import ErrorType
+from sp_proxy.relay import proxied
 from sp_proxy.relay.listener import Listener
 from sp_proxy.relay.poller import WRITABLE
 from sp_proxy.relay.splice import End, Splice
@@ -24,7 +25,9 @@ from sp_proxy.relay.stream import AHEAD, Stream
 from sp_proxy.taps.context import Endpoints, Signal, Tap
 from sp_proxy.taps.discard import Discard
 from sp_proxy.taps.http1 import Http1Tap
+from sp_proxy.taps.http1_proxy import ProxyTap
 from sp_proxy.taps.http2 import Http2Tap
+from sp_proxy.taps.proxy_front import ESTABLISHED, UNREACHABLE, ProxyFront
 
 if TYPE_CHECKING:
     from sp_proxy.relay.worker import Worker
@@ -76,8 +79,13 @@ class Downstream(Stream):
         connection = self.connection
         if self.other.awaited and connection.client_gave_up():
             return
-        if connection.tap is not None and (held := connection.tap.client_eof()):
-            self.other.write(held)
+        tap = connection.tap
+        if tap is not None:
+            if held := tap.client_eof():
+                self.other.write(held)
+            if tap.signal is Signal.ANSWER:
+                connection.look_at_signal()
+                return
         if not self.other.ended:
             self.other.finish()
         connection.ended()
@@ -132,6 +140,7 @@ class Connection:
         "_hold_timer",
         "_listener",
         "_local_port",
+        "_named",
         "_others",
         "_refused",
         "_worker",
@@ -156,6 +165,7 @@ class Connection:
         self._connecting: socket.socket | None = None
         self._local_port = 0
         self._others: list[tuple[str, int]] = []  # further addresses of a named upstream
+        self._named: tuple[str, int] | None = None  # by a CONNECT
         self._endpoints = Endpoints("", 0, "", 0)
         self._closed = False
         self._refused = False
@@ -177,9 +187,7 @@ class Connection:
             is_loop = (
                 destination is not None
                 and worker.loop_guard.knows(source[1])
-                and worker.loop_guard.is_ours(
-                    source, destination if listener.upstream is None else sock.getsockname()[:2]
-                )
+                and worker.loop_guard.is_ours(source, destination if listener.transparent else sock.getsockname()[:2])
             )
         except OSError:
             worker.counters["refused:already_reset"] += 1
@@ -194,6 +202,11 @@ class Connection:
             downstream.reset()
             return
         self._endpoints = Endpoints(source[0], source[1], *destination)
+        if listener.proxy:
+            worker.counters["connections_proxy"] += 1
+            self.tap = worker.detection.proxy_front(worker.counters)
+            downstream.watch(reading=True)
+            return
         self.tap = worker.detection.first_tap(self._endpoints)
         if listener.resolve:
             self._wait_for_upstream()
@@ -208,8 +221,14 @@ class Connection:
             self._unreachable()
             return
         if not self._closed and not self._refused:
-            first, *self._others = [cast("tuple[str, int]", each[4][:2]) for each in found]
-            self._connect(first)
+            addresses = [cast("tuple[str, int]", each[4][:2]) for each in found]
+            if self._listener.proxy:
+                addresses = proxied.elsewhere(addresses, self._listener, self.downstream.sock)
+            if addresses:
+                first, *self._others = addresses
+                self._connect(first)
+            else:
+                self._unreachable()
 
     def _connect(self, destination: tuple[str, int]) -> None:
         family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
@@ -261,6 +280,8 @@ class Connection:
         """The upstream connection is there: let the bytes flow."""
         self._connecting = None
         self.upstream.take(sock)
+        if isinstance(self.tap, ProxyFront):
+            self._serve_named(self.tap)
         self.upstream.watch(reading=True)
         if not self.early_at:
             self.downstream.watch(reading=True)
@@ -271,8 +292,13 @@ class Connection:
         if self._others and not self.downstream.lost and not self._refused:
             self._connect(self._others.pop(0))
             return
-        if self.tap is not None:
-            self.tap.close("upstream_unreachable")
+        tap = self.tap
+        if isinstance(tap, ProxyFront):
+            proxied.record_unreachable(tap, self._listener.context, self._endpoints)
+            self._refuse(UNREACHABLE)
+            return
+        if tap is not None:
+            tap.close("upstream_unreachable")
         self.downstream.reset()
 
     def _stop_connecting(self) -> None:
@@ -316,6 +342,63 @@ class Connection:
             self._hand_over(tap)
         elif signal is Signal.KEEP:
             self._keep(tap.take_held(), tap.take_kept())
+        elif isinstance(tap, ProxyFront):
+            tap.signal = Signal.NONE
+            self._wait_for_upstream()
+            self._worker.own(self._resolve_and_connect(tap.destination))
+        elif isinstance(tap, ProxyTap):
+            self._begin_again(tap)
+
+    # ---- as an explicit proxy
+
+    def _serve_named(self, front: ProxyFront) -> None:
+        """The origin that the client named is connected: serve what it said, and has said since."""
+        self._endpoints, self.tap = proxied.tap_for(front, self._listener.context, self._endpoints, self.upstream.sock)
+        if self.tap is None:
+            self._named = front.destination
+            self.downstream.write(ESTABLISHED)
+            self.tap = self._worker.detection.first_tap(proxied.at(self._endpoints, front.destination))
+        if data := front.take_held() + self.upstream.take_back():
+            self.downstream.received(data)
+        if self.downstream.ended:
+            self._pass_last()
+
+    def _pass_last(self) -> None:
+        """The client has finished sending: what was held of it goes on."""
+        if self.tap is not None and (held := self.tap.client_eof()):
+            self.upstream.write(held)
+
+    def _begin_again(self, tap: ProxyTap) -> None:
+        """Its client asks for another origin: a new connection takes its place, once this one has nothing more to say."""
+        downstream = self.downstream
+        if downstream.lost:
+            return
+        if not tap.over:
+            downstream.pause()
+            return
+        held = tap.take_held()
+        self._close_tap("")
+        successor = Connection(self._worker, self._listener)
+        successor.succeed(downstream, self._endpoints)
+        self._refused = True  # what becomes of one end is no longer passed on to the other
+        self.downstream = self.upstream.other = Downstream(self)
+        self.downstream.other = self.upstream
+        if self.upstream.lost:
+            self._worker.connections.discard(self)
+        else:
+            self.upstream.close()
+        downstream.resume()
+        downstream.received(held)
+
+    def succeed(self, downstream: Downstream, endpoints: Endpoints) -> None:
+        """Take a client over from another connection."""
+        downstream.connection, downstream.other = self, self.upstream
+        self.upstream.other = self.downstream = downstream
+        self._endpoints = endpoints
+        self._worker.connections.add(self)
+        self.tap = self._worker.detection.proxy_front(self._worker.counters)
+
+    # ---- to the mitm worker
 
     def _keep(self, held: bytes, kept: bytes) -> None:
         """The connection is ours: give what was held to the tap for it."""
@@ -331,9 +414,11 @@ class Connection:
         held = tap.take_held()
         fileno = downstream.sock.fileno()
         downstream.pause()
-        if not worker.detection.hand_over(
-            worker.counters, fileno, self._listener.context.direction, self._endpoints, held
-        ):
+        to = self._endpoints if self._named is None else proxied.at(self._endpoints, self._named)
+        if not worker.detection.hand_over(worker.counters, fileno, self._listener.context.direction, to, held):
+            if isinstance(tap, ProxyFront):
+                self._refuse(UNREACHABLE)
+                return
             downstream.resume()
             self._keep(held, b"")
             return

@@ -8,6 +8,7 @@ from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.handoff import HandOver, HandOverSender
 from sp_proxy.taps.context import Endpoints, Tap, TapContext
 from sp_proxy.taps.http1 import Http1Tap
+from sp_proxy.taps.proxy_front import ProxyFront
 from sp_proxy.taps.sniff import HandOverRules, Interception, SniffTap
 from sp_proxy.taps.tls import TlsTap
 
@@ -27,6 +28,10 @@ class Detection:
     def first_tap(self, endpoints: Endpoints) -> SniffTap:
         """For a connection of which nothing is known."""
         return SniffTap(self._rules, self._interception, endpoints.server_address, self._max_head_size)
+
+    def proxy_front(self, counters: defaultdict[str, int]) -> ProxyFront:
+        """For a connection to the explicit proxy."""
+        return ProxyFront(self._rules, counters, self._max_head_size, engine=self._sender is not None)
 
     @staticmethod
     def next_tap(context: TapContext, endpoints: Endpoints, held: bytes) -> Tap:

@@ -35,7 +35,9 @@ class HandOver(Struct, frozen=True, array_like=True):
     direction: Direction
     client: tuple[str, int]
     destination: tuple[str, int]
-    """Original destination or fixed upstream; the host may be a name."""
+    """Original destination or fixed upstream; the host may be a name. Empty, with port 0, for a client of the explicit proxy, whose
+    requests name it.
+    """
     prefix: bytes = b""
     """What the client has sent and the relay has read, from the connection's first byte on."""
     prefix_in_file: bool = False

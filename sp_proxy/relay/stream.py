@@ -215,6 +215,15 @@ class Stream:
         if not self._throttling and len(self._out) > MAX_EARLY_BYTES:
             self._throttle()
 
+    def take_back(self) -> bytes:
+        """What was written and has not gone, to be written anew."""
+        data = bytes(self._out)
+        self._out.clear()
+        if self._throttling:
+            self._throttling = False
+            self.other.resume()
+        return data
+
     def _throttle(self) -> None:
         self._throttling = True
         other = self.other

@@ -113,7 +113,7 @@ class Worker:
             with contextlib.suppress(ValueError):
                 ipaddress.ip_address(upstream[0])
                 resolve = False
-        return Listener(listening, context, upstream, resolve)
+        return Listener(listening, context, upstream, resolve, config.proxy)
 
     def own(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it as a task which this worker owns."""

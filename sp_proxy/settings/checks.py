@@ -196,7 +196,6 @@ def engine_users(settings: SettingsModel) -> list[KeyPath]:
         ("data_path",): settings.data_path == "mitmproxy",
         ("tls", "intercept"): bool(settings.tls.intercept),
         ("websocket", "capture"): settings.websocket.capture == "messages",
-        ("listen", "proxy"): settings.listen.proxy is not None,
     }
     return [path for path, needed in wanted.items() if needed]
 

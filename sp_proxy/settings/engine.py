@@ -27,7 +27,6 @@ def mitm_config(settings: SettingsModel, environ: Mapping[str, str]) -> MitmConf
         worker_id=-1,
         channel_fd=-1,
         handover_fd=-1,
-        proxy_fds=(),
         headers=header_config(settings, environ),
         policy=policy_config(settings, environ),
         tls=tls_config(settings),

@@ -96,18 +96,16 @@ class _Life:
 
 
 class Engine:
-    """Must be made inside trio. ``proxy``: listening sockets of the explicit proxy."""
+    """Must be made inside trio."""
 
     def __init__(
         self,
         plan: EnginePlan,
-        proxy: Sequence[socket.socket],
         table: GuardTable,
         attach: Attach,
         pass_through: PassThrough,
     ) -> None:
         self._plan = plan
-        self._proxy = tuple(proxy)
         self._table = table
         self._attach = attach
         self._pass_through = pass_through
@@ -285,8 +283,7 @@ class Engine:
                 await event.wait()
                 nursery.cancel_scope.cancel()
 
-            for sock in (self._receiving, *self._proxy):
-                nursery.start_soon(wait, sock)
+            nursery.start_soon(wait, self._receiving)
             nursery.start_soon(wait_for, self._replanned)
             await self._draining.wait()
             nursery.cancel_scope.cancel()
@@ -362,13 +359,11 @@ class Engine:
             life.unheard.set()
 
     async def _start(self, worker_id: int, channel: socket.socket, owner: int) -> trio.Process:
-        proxy = tuple(sock.fileno() for sock in self._proxy)
         config = msgspec.structs.replace(
             self._plan.config,
             worker_id=worker_id,
             channel_fd=channel.fileno(),
             handover_fd=self._receiving.fileno(),
-            proxy_fds=proxy,
             loop_guard_fd=self._table.fd,
             loop_guard_owner=owner,
         )
@@ -377,7 +372,7 @@ class Engine:
                 [*self._plan.command, str(fd)],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                pass_fds=[fd, channel.fileno(), self._receiving.fileno(), self._table.fd, *proxy],
+                pass_fds=[fd, channel.fileno(), self._receiving.fileno(), self._table.fd],
                 start_new_session=True,
             )
 

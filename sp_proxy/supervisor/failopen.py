@@ -72,8 +72,9 @@ class FailOpen:
                 self.active = True
                 log.error("failing_open", reason="no relay worker can serve: traffic passes raw, nothing is captured")
                 async with trio.open_nursery() as accepting:
-                    for index in range(len(self._listeners)):
-                        accepting.start_soon(self._accept, index, connections)
+                    for index, listener in enumerate(self._listeners):
+                        if not listener.proxy:  # whose clients wait: they say where to go in a language for workers
+                            accepting.start_soon(self._accept, index, connections)
                     if self._heartbeat_port:
                         accepting.start_soon(self._beat)
                     await self._wait_until(fail_open=False)

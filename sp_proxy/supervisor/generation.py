@@ -282,7 +282,7 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
 def _listener_config(listener: BoundListener) -> ListenerConfig:
     fd = listener.socket.fileno()
     if listener.upstream is None:
-        return ListenerConfig(fd, listener.direction)
+        return ListenerConfig(fd, listener.direction, proxy=listener.proxy)
     # An upstream without a host is the application beside us; an empty host would mean a transparent listener.
     return ListenerConfig(fd, listener.direction, listener.upstream.host or "localhost", listener.upstream.port)
 

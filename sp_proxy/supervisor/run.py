@@ -57,25 +57,22 @@ class Bound:
     listeners: list[BoundListener]
     admin: list[socket.socket]
     backend: list[socket.socket]
-    proxy: list[socket.socket]
 
     @property
     def all(self) -> list[socket.socket]:
         """All sockets."""
-        return [*(listener.socket for listener in self.listeners), *self.admin, *self.backend, *self.proxy]
+        return [*(listener.socket for listener in self.listeners), *self.admin, *self.backend]
 
 
 def bind(settings: SettingsModel) -> Bound:
     """Bind everything, or nothing. Raises BindError."""
-    bound = Bound([], [], [], [])
+    bound = Bound([], [], [])
     try:
         bound.listeners.extend(bind_listeners(settings.listen))
         if settings.admin.enabled:
             bound.admin.extend(bind_address("admin.listen", settings.admin.listen))
         if settings.backend.enabled:
             bound.backend.extend(bind_address("backend.listen", settings.backend.listen))
-        if settings.listen.proxy is not None:
-            bound.proxy.extend(bind_address("listen.proxy", settings.listen.proxy))
     except BaseException:
         for sock in bound.all:
             sock.close()
@@ -152,7 +149,7 @@ class Supervisor:
         await nursery.start(self._capture.run)
         self._readiness.release("exporter")
         pass_through = PassThrough(table.guard).serve
-        engine = Engine(blueprint.engine_plan(), bound.proxy, table, self._capture.attach, pass_through)
+        engine = Engine(blueprint.engine_plan(), table, self._capture.attach, pass_through)
         plan = blueprint.worker_plan(self._relay_command, engine.descriptors)
         workers = Workers(plan, bound.listeners, table, self._capture.attach)
         failopen = FailOpen(
@@ -177,8 +174,8 @@ class Supervisor:
             await self._drain_requested.wait()
             workers.drain()
             engine.drain()
-            for sock in (*(listener.socket for listener in bound.listeners), *bound.proxy):
-                sock.close()
+            for listener in bound.listeners:
+                listener.socket.close()
             limit = self._settings.shutdown.grace_period + GRACE_MARGIN + KILL_MARGIN
             traffic.cancel_scope.deadline = trio.current_time() + limit
         engine.close()

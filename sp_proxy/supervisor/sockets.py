@@ -21,6 +21,7 @@ from sp_proxy.settings.types import Address
 BACKLOG = 4096
 """Connections that may wait while a worker restarts; the kernel caps it at net.core.somaxconn."""
 
+PROXY = "listen.proxy"
 _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -39,7 +40,12 @@ class BoundListener:
     direction: Direction
     socket: socket.socket
     upstream: Address | None = None
-    """Fixed upstream; None for a transparent listener."""
+    """Fixed upstream; None for a transparent listener, and for the explicit proxy."""
+
+    @property
+    def proxy(self) -> bool:
+        """The explicit proxy's."""
+        return self.key == PROXY
 
     @property
     def address(self) -> str:
@@ -100,6 +106,8 @@ def _wanted(listen: Listen) -> Iterator[tuple[str, Address, Direction, Address |
         yield "listen.outbound", listen.outbound, Direction.OUTBOUND, None
     for index, forward in enumerate(listen.forward):
         yield f"listen.forward[{index}].listen", forward.listen, Direction(forward.direction), forward.upstream
+    if listen.proxy is not None:
+        yield PROXY, listen.proxy, Direction.OUTBOUND, None
 
 
 def _resolve(key: str, address: Address) -> list[tuple[socket.AddressFamily, str]]:

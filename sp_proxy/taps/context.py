@@ -79,6 +79,10 @@ class Signal(IntEnum):
     """The connection is the mitm worker's; the held bytes go with it."""
     KEEP = 8
     """It is not, or nobody can tell: the held bytes belong to another tap."""
+    NAMED = 9
+    """The explicit proxy's client has named its origin: connect there, and give the held bytes to another tap."""
+    AGAIN = 10
+    """It has named another origin: when this one has answered all, begin anew with the held bytes. Read no more until then."""
 
 
 class Tap(Protocol):

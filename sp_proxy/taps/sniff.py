@@ -16,8 +16,8 @@ from sp_proxy.taps.context import Signal
 from sp_proxy.taps.tls_hello import ClientHello, ClientHelloReader
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_FIRST_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S{1,16384} HTTP/1\.[01]\r\n")
-_FIRST_LINE_PREFIX: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: \S{0,16384}(?: [HTP/1.]{0,8}\r?)?)?")
+_FIRST_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} \S{1,65536} HTTP/1\.[01]\r\n")
+_FIRST_LINE_PREFIX: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: \S{0,65536}(?: [HTP/1.]{0,8}\r?)?)?")
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -70,6 +70,11 @@ def looks_like_http(data: bytes) -> bool | None:
     if PREFACE.startswith(data[: len(PREFACE)]):
         return True if len(data) >= len(PREFACE) else None
     return None if _FIRST_LINE_PREFIX.fullmatch(data) else False
+
+
+def asks_for_websocket(fields: bytes) -> bool:
+    """Whether a block of fields with a leading CRLF asks for WebSocket."""
+    return _UPGRADE.search(fields) is not None
 
 
 def _is_settings(data: bytes) -> bool:
@@ -176,7 +181,7 @@ class SniffTap:
             return self._look_at_tls(data) if self._interception else Signal.KEEP
         if not self._rules.http and not self._rules.websocket:
             return Signal.KEEP
-        start = bytes(buffer[:16640])
+        start = bytes(buffer[:66000])
         is_http = looks_like_http(start)
         # A tunnel through somebody else's proxy: mitmproxy would not let it pass in transparent mode.
         if is_http is False or start.startswith(b"CONNECT "):

@@ -122,7 +122,7 @@ class Network:
             for direction in ("inbound", "outbound")
             for family in (4, 6)
         }
-        return {**redirected, "forward": self.forwarded}
+        return {**redirected, "forward": self.forwarded, "tunnel": self.tunnelled}
 
 
 @contextmanager

@@ -25,7 +25,7 @@ TIMEOUT = 20.0
 
 @dataclass
 class RunningMitm:
-    """``python -m sp_proxy.mitm`` with one explicit listener."""
+    """``python -m sp_proxy.mitm`` on its own."""
 
     tls: TlsConfig = field(default_factory=TlsConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -36,14 +36,12 @@ class RunningMitm:
     gauges: dict[str, float] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        proxy = socket.create_server(("127.0.0.1", 0))
         ours, theirs = socket.socketpair()
         self.handover, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config = MitmConfig(
             64,
             theirs.fileno(),
             receiving.fileno(),
-            (proxy.fileno(),),
             self.headers,
             self.policy,
             self.tls,
@@ -54,10 +52,9 @@ class RunningMitm:
             file.seek(0)
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sp_proxy.mitm", str(file.fileno())],
-                pass_fds=(file.fileno(), proxy.fileno(), theirs.fileno(), receiving.fileno()),
+                pass_fds=(file.fileno(), theirs.fileno(), receiving.fileno()),
             )
-        self.proxy: tuple[str, int] = proxy.getsockname()
-        for sock in (proxy, theirs, receiving):
+        for sock in (theirs, receiving):
             sock.close()
         self.channel = ours
         self._ready = threading.Event()

@@ -4,7 +4,6 @@ import socket
 import threading
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from mitmproxy.http import Headers
 from websockets.sync.client import connect
@@ -148,19 +147,16 @@ def test_a_connection_that_is_cut_off_is_recorded(messages: RunningMitm, echo: t
 
 
 def test_the_explicit_proxy(flows: RunningMitm, origin: Origin):
-    with httpx.Client(proxy=f"http://127.0.0.1:{flows.proxy[1]}", trust_env=False, timeout=20) as client:
-        answered: list[httpx.Response] = []
-        thread = threading.Thread(
-            target=lambda: answered.append(client.get(f"http://127.0.0.1:{origin.address[1]}/orders?q=1"))
-        )
-        thread.start()
-        with origin.accept() as upstream:
-            head = read_head(upstream)
-            upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            thread.join(20)
+    request = b"GET http://127.0.0.1:%d/orders?q=1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % origin.address[1]
+    with flows.connect(("", 0), request) as client, origin.accept() as upstream:
+        head = read_head(upstream)
+        upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        answer = b""
+        while not answer.endswith(b"ok"):
+            answer += client.recv(1000)
     assert head.startswith(b"GET /orders?q=1 HTTP/1.1\r\n")
     assert b"x-sp-service-name: orders\r\n" in head
-    assert answered[0].text == "ok"
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     exchange = flows.exchange()
     assert (exchange.target, exchange.direction) == (b"/orders?q=1", "outbound")
     assert (exchange.server_address, exchange.server_port) == origin.address

@@ -10,7 +10,6 @@ def test_round_trip():
         64,
         3,
         4,
-        (5, 6),
         HeaderConfig("shop", debug_headers=(("x-debug-hostname", "h"),)),
         PolicyConfig(server_rules=(RuleConfig(host="a", methods=("GET",)),)),
         TlsConfig(intercept=(".",), never=("b",), ca_directory="d", ca_file="f", trusted_file="t"),

@@ -24,9 +24,7 @@ class Asking:
     """One connection, transparent unless ``explicit``."""
 
     def __init__(self, *, flows: bool = False, websocket: int = -1, explicit: bool = False) -> None:
-        self.config = MitmConfig(
-            64, 3, 4, (), HeaderConfig("a"), PolicyConfig(), flows=flows, websocket_messages=websocket
-        )
+        self.config = MitmConfig(64, 3, 4, HeaderConfig("a"), PolicyConfig(), flows=flows, websocket_messages=websocket)
         client = Client(peername=("10.0.0.1", 1), sockname=("10.0.0.2", 2), state=ConnectionState.OPEN)
         self.context = context.Context(client, proxy_options(""))
         self.context.server = Server(address=("10.0.0.2", 2))

@@ -176,7 +176,7 @@ def test_without_an_authority_it_says_so_and_ends(tmp_path: Path, ca: str):
     ours, theirs = socket.socketpair()
     sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, sending, receiving, os.fdopen(os.memfd_create("config"), "w+b", buffering=0) as file:
-        config = MitmConfig(64, theirs.fileno(), receiving.fileno(), (), HeaderConfig("a"), PolicyConfig(), tls)
+        config = MitmConfig(64, theirs.fileno(), receiving.fileno(), HeaderConfig("a"), PolicyConfig(), tls)
         file.write(encode_config(config))
         file.seek(0)
         done = subprocess.run(

@@ -30,9 +30,9 @@ def listening(host: str = "127.0.0.1") -> socket.socket:
 
 @dataclass
 class RunningWorker:
-    """``python -m sp_proxy.relay`` with one listener to a fixed upstream, or a transparent one (None)."""
+    """``python -m sp_proxy.relay`` with one listener to a fixed upstream, a transparent one (None) or an explicit proxy."""
 
-    upstream: tuple[str, int] | Literal["itself"] | None
+    upstream: tuple[str, int] | Literal["itself", "proxy"] | None
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     headers: HeaderConfig = field(default_factory=lambda: HeaderConfig("orders"))
     options: dict[str, Any] = field(default_factory=dict)
@@ -47,11 +47,13 @@ class RunningWorker:
     def __enter__(self) -> Self:
         listener = listening()
         ours, theirs = socket.socketpair()
-        host, port = listener.getsockname() if self.upstream == "itself" else self.upstream or ("", 0)
+        proxy = self.upstream == "proxy"
+        upstream = None if self.upstream == "proxy" else self.upstream
+        host, port = listener.getsockname() if upstream == "itself" else upstream or ("", 0)
         config = WorkerConfig(
             worker_id=1,
             channel_fd=theirs.fileno(),
-            listeners=(ListenerConfig(listener.fileno(), Direction.INBOUND, host, port),),
+            listeners=(ListenerConfig(listener.fileno(), Direction.INBOUND, host, port, proxy),),
             headers=self.headers,
             policy=self.policy,
             **{"detect_timeout": 0.2, **self.options},

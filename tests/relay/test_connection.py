@@ -38,6 +38,9 @@ class End:
     received: bytearray = field(default_factory=bytearray)
     end: str = ""
 
+    def __post_init__(self) -> None:
+        self.port: int = self.sock.getsockname()[1]
+
     def send(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
             self.sock.sendall(data)
@@ -297,9 +300,9 @@ def test_a_refused_connection_is_a_reset() -> None:
 
 
 def test_a_connection_to_a_transparent_listener_itself_is_closed_at_once() -> None:
-    with RunningWorker(None) as worker, worker.connect() as client:
-        client.settimeout(5)
-        with contextlib.suppress(ConnectionResetError):
+    with RunningWorker(None) as worker:
+        with contextlib.suppress(ConnectionResetError), worker.connect() as client:  # even while connecting
+            client.settimeout(5)
             assert client.recv(1) == b""
         worker.counter("refused:not_redirected", 1)
         worker.wait(lambda: worker.gauges["connections_open"] == 0)

@@ -41,8 +41,11 @@ def test_everything_at_once():
         "data_path",
         "tls.intercept",
         "websocket.capture",
-        "listen.proxy",
     ]
+
+
+def test_the_explicit_proxy_needs_no_engine():
+    assert engine_users(settings(listen={"proxy": 8888})) == []
 
 
 def test_an_engine_that_is_off_cannot_be_needed():

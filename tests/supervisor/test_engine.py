@@ -35,7 +35,7 @@ from sp_proxy.supervisor.guard_table import GuardTable
 from tests.supervisor.fake_worker import GARBLE, guarded
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_mitm.py")))
-CONFIG = MitmConfig(-1, -1, -1, (), HeaderConfig("test"), PolicyConfig(), grace_period=5.0)
+CONFIG = MitmConfig(-1, -1, -1, HeaderConfig("test"), PolicyConfig(), grace_period=5.0)
 QUICK = RestartPolicy(initial=0.01, maximum=0.02)
 DESTINATION = ("192.0.2.1", 443)
 
@@ -83,7 +83,6 @@ async def read(stream: trio.SocketStream, size: int) -> bytes:
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[Running]:
     table = GuardTable()
-    proxy = options.pop("proxy", ())
     seen: list[int] = []
     diverted: list[tuple[tuple[str, int], bytes]] = []
 
@@ -106,7 +105,7 @@ async def running(**options: Any) -> AsyncIterator[Running]:
                 return channel
 
             plan = EnginePlan(**{"config": CONFIG, "command": FAKE, "policy": QUICK, **options})
-            engine = Engine(plan, proxy, table, attach, pass_through)
+            engine = Engine(plan, table, attach, pass_through)
             sending, state = engine.descriptors
             sender = HandOverSender(os.dup(sending), os.dup(state))
             try:
@@ -130,14 +129,6 @@ async def test_on_demand_it_starts_with_the_first_connection():
         await stream.send_all(b"echo")
         assert await read(stream, 4) == b"echo"
         await stream.aclose()
-
-
-async def test_a_client_of_the_explicit_proxy_is_a_need_too():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        async with running(proxy=(listening,)) as daemon:
-            with socket.create_connection(listening.getsockname()):
-                await daemon.until(lambda: daemon.engine.state == "ready")
 
 
 async def test_eagerly_it_starts_at_once():

@@ -33,7 +33,7 @@ def still_parts(path: Path | None, flags: Mapping[str, Any]) -> Iterator[tuple[R
     blueprint = make_blueprint(loaded, {})
     capture = Capture(Exporter(loaded.settings))
     with GuardTable() as table:
-        engine = Engine(blueprint.engine_plan(), [], table, capture.attach, PassThrough(LoopGuard()).serve)
+        engine = Engine(blueprint.engine_plan(), table, capture.attach, PassThrough(LoopGuard()).serve)
         try:
             plan = blueprint.worker_plan(RELAY_COMMAND, engine.descriptors)
             workers = Workers(plan, [], table, capture.attach)
