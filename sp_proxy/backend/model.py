@@ -106,6 +106,33 @@ class ExchangeSummary(Struct, frozen=True, kw_only=True):
     """The service at the other end, once its half of the exchange is stored too; empty before, and without it."""
 
 
+def summary_of(span: StoredSpan, peer: str = "") -> ExchangeSummary:
+    """The summary which a query would give of this exchange."""
+    exchange = span.exchange
+    assert exchange is not None
+    return ExchangeSummary(
+        trace_id=span.trace_id.hex(),
+        span_id=span.span_id.hex(),
+        parent_span_id=span.parent_span_id.hex(),
+        start_unix_ns=span.start_unix_ns,
+        duration_ns=span.duration_ns,
+        failed=span.failed,
+        session_id=exchange.session_id,
+        service=exchange.service,
+        direction=exchange.direction,
+        method=exchange.method,
+        scheme=exchange.scheme,
+        host=exchange.host,
+        path=exchange.path,
+        status=exchange.status,
+        request_size=exchange.request_size,
+        response_size=exchange.response_size,
+        error=exchange.error,
+        partial=span.partial,
+        peer=peer,
+    )
+
+
 class Arrived(Struct, frozen=True):
     """A new exchange, with what else a query may ask of it."""
 

@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -22,6 +23,8 @@ from sp_proxy.supervisor.sockets import BindError, bind_address
 
 EXPIRE_INTERVAL = 10.0
 """Seconds between two looks at age and size."""
+EXPIRE_SLACK = 3600.0
+"""Seconds that rows stay on ClickHouse beyond their time: it removes many at the cost of few, and few at the cost of many."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -51,16 +54,13 @@ async def serve(
                 f"backend.token: required, since the backend listens on {_foreign(addresses)}"
                 " (set a token, or listen on 127.0.0.1)"
             )
-        async with (
-            open_store(settings.database, max_bytes=settings.max_database_size) as store,
-            trio.open_nursery() as nursery,
-        ):
+        async with open_engine(settings) as store, trio.open_nursery() as nursery:
             hub = Hub()
             app = build_app(store, hub, guard, max_request_size=settings.max_request_size)
             nursery.start_soon(_expire, store, settings)
             await nursery.start(partial(run_server, app, bound, on_stop=hub.close))
             url = url_of(bound[0])
-            log.info("backend_listening", url=url, database=settings.database)
+            log.info("backend_listening", url=url, database=database_name(settings))
             task_status.started(url)
     finally:
         for sock in bound:
@@ -85,6 +85,37 @@ def url_of(sock: socket.socket) -> str:
 
 def _foreign(addresses: Sequence[str]) -> str:
     return next(address for address in addresses if not only_loopback([address]))
+
+
+def database_name(settings: Backend) -> str:
+    """Where things are stored, for a person."""
+    if settings.engine == "sqlite":
+        return settings.database
+    return f"{settings.clickhouse.database} on {settings.clickhouse.url}"
+
+
+@asynccontextmanager
+async def open_engine(settings: Backend) -> AsyncIterator[Store]:
+    """The store on the configured engine. Raises BackendError."""
+    if settings.engine == "sqlite":
+        async with open_store(settings.database, max_bytes=settings.max_database_size) as store:
+            yield store
+        return
+    try:
+        from sp_proxy.backend.clickhouse import connect  # noqa: PLC0415 - an extra
+        from sp_proxy.backend.clickhouse import store as engine  # noqa: PLC0415
+    except ImportError as error:
+        raise BackendError(
+            "backend.engine: clickhouse needs clickhouse-connect: install sp-proxy[clickhouse]"
+        ) from error
+    own = {tenant.public_key.get_secret_value(): tenant.retention for tenant in settings.tenants}
+    async with engine.open_store(
+        connect.connector(settings.clickhouse),
+        connect.place_of(settings.clickhouse),
+        retention=lambda tenant: own.get(tenant, settings.retention),
+        slack=EXPIRE_SLACK,
+    ) as clickhouse:
+        yield clickhouse
 
 
 def accepted_keys(settings: Backend) -> list[SecretStr]:

@@ -124,7 +124,7 @@ async def _serve(settings: "Backend") -> int:
     import trio
 
     from sp_proxy.backend.model import BackendError
-    from sp_proxy.backend.serve import serve
+    from sp_proxy.backend.serve import database_name, serve
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
@@ -135,7 +135,7 @@ async def _serve(settings: "Backend") -> int:
                 say(str(error))
                 nursery.cancel_scope.cancel()
                 return CANNOT_START
-            print(f"sp-proxy backend: {url} (database {settings.database}; Ctrl-C ends it)", flush=True)
+            print(f"sp-proxy backend: {url} (database {database_name(settings)}; Ctrl-C ends it)", flush=True)
     return 0
 
 

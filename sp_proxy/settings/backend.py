@@ -1,6 +1,7 @@
 """The settings of the embedded backend."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -24,12 +25,39 @@ class Tenant(Section):
     retention: Duration = Field(gt=0, description="What it sends is removed after this long.")
 
 
+def _identifier(value: str) -> str:
+    if not _IDENTIFIER.fullmatch(value):
+        raise ValueError("a name: letters, digits and underscores, not a digit first")
+    return value
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+Identifier = Annotated[str, AfterValidator(_identifier)]
+
+
+class ClickHouse(Section):
+    """The ClickHouse server or cluster of `engine: clickhouse`. Needs `sp-proxy[clickhouse]`."""
+
+    url: Url = Field("http://127.0.0.1:8123", description="Its HTTP interface.")
+    database: Identifier = Field("sp_proxy", description="Made if it is not there.")
+    user: str = Field("default", description="User name.")
+    password: SecretStr = Field(SecretStr(""), description="Password.")
+    cluster: Identifier | None = Field(
+        None, description="Name of a cluster: the tables are then Replicated, with Distributed ones over them."
+    )
+
+
 class Backend(Section):
     """The embedded backend: OTLP intake, a store, JSON API and a page."""
 
     enabled: bool = Field(False, description="Run it beside the daemon, and send there unless `sp_backend_url` is set.")
     listen: Address = Field(Address("127.0.0.1", 4318), description="PORT or HOST:PORT.")
-    database: str = Field("sp_proxy.sqlite3", min_length=1, description="File of the store; `:memory:` for none.")
+    engine: Literal["sqlite", "clickhouse"] = Field(
+        "sqlite",
+        description="`sqlite`: one file; `clickhouse`: a server or cluster, for several backends side by side.",
+    )
+    database: str = Field("sp_proxy.sqlite3", min_length=1, description="File of SQLite; `:memory:` for none.")
+    clickhouse: ClickHouse = Field(ClickHouse(), description="ClickHouse.")
     max_request_size: Size = Field(64 << 20, description="Largest OTLP request accepted, decompressed.")
     token: SecretStr = Field(
         SecretStr(""), description="What the API and the page ask for. Required unless `listen` is a loopback address."

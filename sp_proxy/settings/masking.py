@@ -62,7 +62,8 @@ def masked(settings: SettingsModel) -> dict[str, Any]:
     """The settings in force as plain JSON data, secrets masked; an empty secret stays empty."""
     data: dict[str, Any] = settings.model_dump(mode="json")  # a SecretStr dumps as asterisks
     data["sp_backend_url"] = masked_url(settings.sp_backend_url)
-    for holder, key in ((data["upload"], "proxy"), *((exporter, "url") for exporter in data["exporters"])):
+    holders = ((data["upload"], "proxy"), (data["backend"]["clickhouse"], "url"))
+    for holder, key in (*holders, *((exporter, "url") for exporter in data["exporters"])):
         holder[key] = masked_url(holder[key]) if holder[key] else holder[key]
     for name in ("inbound", "outbound", "proxy"):
         data["listen"][name] = data["listen"][name] or "off"

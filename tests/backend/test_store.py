@@ -17,6 +17,7 @@ from sp_proxy.backend.query.syntax import EVERYTHING, Match, exactly
 from sp_proxy.backend.spans import read_request
 from sp_proxy.backend.sqlite.store import open_store
 from sp_proxy.backend.store import BadCursorError, Keep
+from tests.backend.clickhouse.engine import fresh_store
 from tests.backend.query.strategies import queries
 from tests.backend.requests import (
     HOSTILE,
@@ -33,13 +34,17 @@ TRACE = b"t" * 16
 FAR = 2**62
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "clickhouse"])
 def engine(request, tmp_path):
     """Opens a fresh store."""
     numbers = iter(range(1000))
 
     @asynccontextmanager
     async def fresh(max_bytes=1 << 30):
+        if request.param == "clickhouse":
+            async with fresh_store() as store:
+                yield store
+            return
         path = ":memory:" if request.param == "memory" else str(tmp_path / f"store-{next(numbers)}.sqlite3")
         async with open_store(path, max_bytes=max_bytes) as store:
             yield store

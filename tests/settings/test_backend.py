@@ -11,9 +11,7 @@ def test_nothing_is_open_by_default():
     )
 
 
-@pytest.mark.parametrize(
-    "origin", ["*", "null", "app.example", "https://app.example/x", "ftp://app.example", ""]
-)
+@pytest.mark.parametrize("origin", ["*", "null", "app.example", "https://app.example/x", "ftp://app.example", ""])
 def test_what_is_no_origin(origin):
     with pytest.raises(ValidationError):
         Backend(allowed_origins=[origin])
@@ -30,3 +28,17 @@ def test_tenants():
     for wrong in ({"public_key": "", "retention": "1h"}, {"public_key": "k", "retention": "0s"}, {"public_key": "k"}):
         with pytest.raises(ValidationError):
             Backend(tenants=[wrong])
+
+
+@pytest.mark.parametrize("name", ["", "1x", "a-b", "a.b", "a;b", "é", "x" * 65])
+def test_names_on_clickhouse_are_plain(name):
+    for field in ("database", "cluster"):
+        with pytest.raises(ValidationError):
+            Backend(clickhouse={field: name})
+
+
+def test_clickhouse_as_people_write_it():
+    settings = Backend(engine="clickhouse", clickhouse={"url": "https://ch:8443/", "cluster": "shop"})
+    assert (settings.clickhouse.url, settings.clickhouse.database, settings.clickhouse.cluster) == (
+        *("https://ch:8443", "sp_proxy", "shop"),
+    )

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sp_proxy.backend.model import Appended, Arrived, ExchangeSummary, StoredSpan
+from sp_proxy.backend.model import Appended, Arrived, StoredSpan, summary_of
 from sp_proxy.backend.sqlite import search, traffic
 from sp_proxy.backend.sqlite.packing import PackedBatch, PackedLogs, PackedSpan
 from sp_proxy.backend.sqlite.remove import remove
@@ -233,30 +233,3 @@ def insert_logs(connection: sqlite3.Connection, batches: Sequence[PackedLogs]) -
                 [(cursor.lastrowid or 0, resource_id) for resource_id in set(resource_ids)],
             )
             add_totals(connection, logs=len(batch.logs))
-
-
-def summary_of(span: StoredSpan, peer: str = "") -> ExchangeSummary:
-    """The summary which a query would give of this exchange."""
-    exchange = span.exchange
-    assert exchange is not None
-    return ExchangeSummary(
-        trace_id=span.trace_id.hex(),
-        span_id=span.span_id.hex(),
-        parent_span_id=span.parent_span_id.hex(),
-        start_unix_ns=span.start_unix_ns,
-        duration_ns=span.duration_ns,
-        failed=span.failed,
-        session_id=exchange.session_id,
-        service=exchange.service,
-        direction=exchange.direction,
-        method=exchange.method,
-        scheme=exchange.scheme,
-        host=exchange.host,
-        path=exchange.path,
-        status=exchange.status,
-        request_size=exchange.request_size,
-        response_size=exchange.response_size,
-        error=exchange.error,
-        partial=span.partial,
-        peer=peer,
-    )
