@@ -115,12 +115,12 @@ class Delivery:
         while (lease := await self._lease()) is not None:
             try:
                 end = await self._deliver(lease)
-            except trio.Cancelled:
-                self._queue.release(lease)
-                raise
             except Exception as error:  # noqa: BLE001 (only a fault of our own: it costs this payload, not the daemon)
                 self._log.fault("upload_failed", error, records_dropped=lease.payload.records)
                 end = [Verdict("internal_error", lease.payload.records)]
+            except BaseException:  # a cancellation, or a group of them
+                self._queue.release(lease)
+                raise
             if end == "next" or end == "later":  # noqa: PLR1714 (a list has no hash)
                 self._queue.release(lease, later=end == "later")
             elif end == "park":

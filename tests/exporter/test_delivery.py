@@ -453,3 +453,18 @@ async def test_after_a_probe_that_was_cut_off_another_one_goes_at_once(autojump_
     probed, again, after = destination.attempts
     assert [name for _, name in destination.attempts] == ["a", "a", "b"]
     assert (probed[0], again[0], after[0]) == (1.0, 10.0, 40.0)
+
+
+async def test_an_attempt_with_tasks_of_its_own_that_is_cut_off_is_given_back(autojump_clock):
+    """Cancelled, it ends with a group of cancellations."""
+
+    class Nested:
+        async def send(self, payload: Payload) -> Outcome:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                await trio.sleep_forever()
+            return Accepted()
+
+    run = Run(Nested(), "a", "b", concurrency=2)
+    await run.for_seconds(10)
+    assert (run.queue.waiting_records, run.queue.leased_records) == (20, 0)
