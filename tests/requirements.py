@@ -18,6 +18,7 @@ PACKAGES = {
     "setpriv": "util-linux",
     "runuser": "util-linux",
     "curl": "curl",
+    "promtool": "prometheus",
     "tshark": "tshark",
     "h2load": "nghttp2-client",
     "nghttp": "nghttp2-client",
@@ -39,6 +40,11 @@ def require_root_tools(*tools: str) -> None:
     """The test runs as root and finds these tools on the path; for a fixture or the first line of a test."""
     if os.geteuid() != 0:
         unavailable("needs root")
+    require_tools(*tools)
+
+
+def require_tools(*tools: str) -> None:
+    """The test finds these tools on the path."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
         packages = sorted({PACKAGES.get(tool, tool) for tool in missing})

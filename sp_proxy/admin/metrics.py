@@ -9,10 +9,8 @@ The delivery equation can be checked from outside, at any scrape, for each expor
 Workers' totals carry a ``worker`` label and never decrease when a worker restarts.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,19 +18,8 @@ from prometheus_client.registry import Collector
 
 from sp_proxy import __version__
 from sp_proxy.admin.destination_metrics import destination_metrics
-from sp_proxy.exporter.stats import ExporterStats, WorkerStats
-
-_LABELS: Final = {
-    "raw_connections": ("port", "reason"),
-    "tls_connections": ("port",),
-    "tls_sent_bytes": ("port",),
-    "tls_received_bytes": ("port",),
-    "tls_server_names": ("server_name",),
-    "tls_alpn": ("protocol",),
-}
-"""What the parts of a worker's counter behind its name say, between colons."""
-_REASON: Final = ("reason",)
-"""Likewise, of all others."""
+from sp_proxy.admin.worker_metrics import worker_metrics
+from sp_proxy.exporter.stats import ExporterStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +85,7 @@ class DaemonCollector(Collector):
         yield from _supervisor(supervisor)
         yield from _delivery(exporter)
         yield from destination_metrics(exporter.destinations)
-        yield from _workers(exporter.workers)
+        yield from worker_metrics(exporter.workers)
 
 
 def build_registry(read: Callable[[], tuple[SupervisorStats, ExporterStats]]) -> CollectorRegistry:
@@ -205,49 +192,3 @@ def _delivery(stats: ExporterStats) -> Iterator[Metric]:
         "exporter_faults", "Faults of a stage of the exporter, which was begun again.", "stage", stats.faults
     )
     yield _counter("channel_errors", "Channels closed because their stream was unreadable.", stats.channel_errors)
-
-
-def _workers(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
-    connected = GaugeMetricFamily("sp_proxy_worker_connected", "1 while its channel is open.", labels=["worker"])
-    for worker in workers:
-        connected.add_metric([str(worker.worker_id)], worker.connected)
-    yield connected
-    yield from _worker_counters(workers)
-    yield from _worker_gauges(workers)
-
-
-def _worker_counters(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
-    samples: dict[str, list[tuple[str, list[str], int]]] = {}
-    for worker in workers:
-        for key, count in worker.counters.items():
-            name, _, said = key.partition(":")
-            name = _sanitize(name)
-            values = said.split(":", len(_LABELS.get(name, _REASON)) - 1)
-            samples.setdefault(name, []).append((str(worker.worker_id), values, count))
-    for name, found in sorted(samples.items()):
-        # All samples of a family have the same labels, so one reason gives a label to all.
-        labels = _LABELS.get(name, _REASON) if any(any(values) for _, values, _ in found) else ()
-        family = CounterMetricFamily(
-            f"sp_proxy_worker_{name}", f"Total of the relay workers: {name}.", labels=["worker", *labels]
-        )
-        for worker_id, values, count in found:
-            family.add_metric([worker_id, *(values + [""] * len(labels))[: len(labels)]], count)
-        yield family
-
-
-def _worker_gauges(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
-    samples: dict[str, list[tuple[str, float]]] = {}
-    for worker in workers:
-        for key, value in worker.gauges.items():
-            samples.setdefault(_sanitize(key), []).append((str(worker.worker_id), value))
-    for name, values in sorted(samples.items()):
-        family = GaugeMetricFamily(
-            f"sp_proxy_worker_{name}", f"At this moment in the relay workers: {name}.", labels=["worker"]
-        )
-        for worker_id, value in values:
-            family.add_metric([worker_id], value)
-        yield family
-
-
-def _sanitize(name: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9_]", "_", name)

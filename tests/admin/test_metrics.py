@@ -3,9 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from msgspec import structs
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -133,44 +130,6 @@ def test_uploads_and_losses_by_reason():
     assert samples["sp_proxy_upload_breaker_open{exporter=softprobe}"] == 1
     assert samples["sp_proxy_channel_records_dropped_total{reason=channel_full}"] == 9
     assert samples["sp_proxy_upload_last_success_timestamp_seconds{exporter=softprobe}"] == 1_700_000_000.5
-
-
-def test_totals_of_the_workers_have_their_number_and_one_set_of_labels_each():
-    samples = scrape()
-    assert samples["sp_proxy_worker_connections_total{worker=0}"] == 8
-    assert samples["sp_proxy_worker_connections_total{worker=1}"] == 1
-    assert samples["sp_proxy_worker_raw_total{reason=bare_lf,worker=0}"] == 2
-    assert samples["sp_proxy_worker_raw_total{reason=,worker=1}"] == 6
-    assert samples["sp_proxy_worker_odd_name_total{worker=1}"] == 1
-    assert samples["sp_proxy_worker_connections_open{worker=0}"] == 3
-    assert samples["sp_proxy_worker_connected{worker=1}"] == 0
-
-
-def test_counters_of_connections_tell_what_was_counted():
-    counters = {
-        "raw_connections:5432:not_http": 2,
-        "raw_connections:other:tls": 1,
-        "tls_connections:443": 3,
-        "tls_server_names:a.test": 4,
-        "tls_alpn:h2": 5,
-    }
-    worker = WorkerStats(0, connected=True, counters=counters, gauges={})
-    samples = scrape(structs.replace(EXPORTER, workers=(worker,)))
-    assert samples["sp_proxy_worker_raw_connections_total{port=5432,reason=not_http,worker=0}"] == 2
-    assert samples["sp_proxy_worker_raw_connections_total{port=other,reason=tls,worker=0}"] == 1
-    assert samples["sp_proxy_worker_tls_connections_total{port=443,worker=0}"] == 3
-    assert samples["sp_proxy_worker_tls_server_names_total{server_name=a.test,worker=0}"] == 4
-    assert samples["sp_proxy_worker_tls_alpn_total{protocol=h2,worker=0}"] == 5
-
-
-@given(
-    st.dictionaries(
-        st.text(min_size=1, max_size=12) | st.sampled_from(["raw_connections:", "tls_alpn", "a:b:c"]), st.integers(0, 9)
-    )
-)
-def test_whatever_a_worker_counts_is_a_metric(counters: dict[str, int]):
-    worker = WorkerStats(0, connected=True, counters=counters, gauges={})
-    generate_latest(build_registry(lambda: (SUPERVISOR, structs.replace(EXPORTER, workers=(worker,)))))
 
 
 def test_before_the_first_success_there_is_no_time_of_it():
