@@ -4,7 +4,7 @@ import { count, el, exchangeHead, exchangeRow, get, problem } from "./dom.js";
 
 const SHOWN = 500;
 const WAITING = 5000;
-const TEXT_FILTERS = [["service", "Service"], ["method", "Method"], ["host", "Host"], ["path", "Path contains"], ["status", "Status, 200 or 5xx"]];
+const TEXT_FILTERS = [["q", "Query: text, status>=500, duration>1s …"], ["service", "Service"], ["method", "Method"], ["host", "Host"], ["path", "Path contains"], ["status", "Status, 200 or 5xx"]];
 
 export function live(view, parameters, connection) {
   const filters = Object.fromEntries(parameters);

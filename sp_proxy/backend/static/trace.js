@@ -5,8 +5,11 @@ import { arrow, count, dateTime, duration, el, exchangeLink, get, problem, statu
 export function trace(view, traceId) {
   const abort = new AbortController();
   view.replaceChildren(el("p", { class: "empty" }, "Loading"));
-  get(`/api/v1/traces/${encodeURIComponent(traceId)}`, {}, abort.signal)
-    .then((tree) => view.replaceChildren(...page(tree)))
+  Promise.all([
+    get(`/api/v1/traces/${encodeURIComponent(traceId)}`, {}, abort.signal),
+    get("/api/v1/logs", { trace: traceId, limit: 1000 }, abort.signal),
+  ])
+    .then(([tree, { logs }]) => view.replaceChildren(...page(tree), ...records(logs)))
     .catch((error) => error.name !== "AbortError" && view.replaceChildren(problem(error)));
   return () => abort.abort();
 }
@@ -38,6 +41,22 @@ function page(tree) {
     ),
     el("div", { class: "waterfall", role: "table", "aria-label": "Spans" }, rows),
   ];
+}
+
+function records(logs) {
+  if (!logs.length) return [];
+  const lines = [...logs].reverse().map((log) =>
+    el(
+      "div",
+      { class: "row", role: "row" },
+      el("span", { class: "c-time", role: "cell" }, dateTime(log.time_unix_ns).slice(-12)),
+      el("span", { class: "c-status", role: "cell" }, log.severity_text || String(log.severity)),
+      el("span", { class: "c-method", role: "cell" }),
+      el("span", { class: "c-url", role: "cell", title: log.body }, log.body),
+      el("span", { class: "c-service", role: "cell" }, log.service),
+    ),
+  );
+  return [el("section", { class: "title" }, el("h1", {}, "Log records")), el("div", { class: "table", role: "table", "aria-label": "Log records" }, lines)];
 }
 
 function row(span, depth, tree, colours) {
