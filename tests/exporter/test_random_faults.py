@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from sp_proxy.core.restarts import RestartPolicy
 from sp_proxy.exporter.batch import BatchStage
 from sp_proxy.exporter.delivery import Delivery
 from sp_proxy.exporter.queue import MemoryQueue
@@ -61,6 +62,7 @@ class Chance:
 @pytest.mark.parametrize("mode", ["overflow", "always"])
 @pytest.mark.parametrize("seed", range(5))
 async def test_faults_at_random(seed, mode, tmp_path, monkeypatch):
+    monkeypatch.setattr("sp_proxy.exporter.keeping.RestartPolicy", lambda: RestartPolicy(initial=0.01, maximum=0.05))
     chance = Chance(seed)
     for place, name in PLACES:
         monkeypatch.setattr(place, name, chance.planted(getattr(place, name)))
