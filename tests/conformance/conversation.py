@@ -34,6 +34,8 @@ class End:
     marks: list[float] = field(default_factory=list)
     """When each awaited thing had come, by the monotonic clock."""
 
+    change: Callable[[bytes], bytes] = bytes
+    """Applied to each piece that is sent."""
     broken: bool = False
     """Sending has failed, which takes the place of the reset in what is read next."""
 
@@ -75,7 +77,7 @@ def send(*pieces: bytes) -> Step:
     def step(end: End) -> None:
         try:
             for piece in pieces:
-                end.sock.sendall(piece)
+                end.sock.sendall(end.change(piece))
         except OSError:
             end.broken = True
 
@@ -86,9 +88,10 @@ def slowly(data: bytes, seconds: float = 0.004, size: int = 1) -> Step:
     """A few bytes at a time."""
 
     def step(end: End) -> None:
+        said = end.change(data)
         with suppress(OSError):
-            for at in range(0, len(data), size):
-                end.sock.sendall(data[at : at + size])
+            for at in range(0, len(said), size):
+                end.sock.sendall(said[at : at + size])
                 time.sleep(seconds)
 
     return step
@@ -179,8 +182,15 @@ class Played:
     """The client's address and port."""
 
 
-def play(check: Check, connect: Callable[[], socket.socket], listener: socket.socket) -> Played:
-    """``connect`` returns a connection to wherever the client connects to; ``listener`` is the server's."""
+def play(
+    check: Check,
+    connect: Callable[[], socket.socket],
+    listener: socket.socket,
+    change: Callable[[bytes], bytes] = bytes,
+) -> Played:
+    """``connect`` returns a connection to wherever the client connects to; ``listener`` is the server's; ``change`` is applied to
+    what the client sends.
+    """
     accepted: list[End] = []
     errors: list[BaseException] = []
     listener.settimeout(TIMEOUT)
@@ -202,7 +212,7 @@ def play(check: Check, connect: Callable[[], socket.socket], listener: socket.so
         sock.settimeout(TIMEOUT)
         host, port = sock.getsockname()[:2]
         begun = time.monotonic()
-        client = End(sock)
+        client = End(sock, change=change)
         for step in check.client:
             step(client)
         thread.join()

@@ -7,6 +7,8 @@ direct connection with which all is compared.
 import itertools
 import json
 import os
+import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,9 @@ from tests.netns import Namespace, default_route, link
 FORWARD_PORT = 7000
 UPSTREAM_PORT = 7001
 PROXY_PORT = 8888
+NAME = b"h.example"
+"""As in the checks' ``Host`` fields."""
+_REQUEST_LINE = re.compile(rb"(?<![^\n])([!-~]{1,64})( ?)(/\S*)(?= HTTP/1\.[01]\r\n)")
 _ports = itertools.count(8900)
 """Below those that the kernel gives out."""
 Client = tuple[str, str]
@@ -115,6 +120,12 @@ class Network:
                     found.setdefault(client, []).append((int(span["startTimeUnixNano"]), attributes))
         return {client: [each for _, each in sorted(spans, key=itemgetter(0))] for client, spans in found.items()}
 
+    def in_absolute_form(self, check: Check) -> Played:
+        """Its requests in absolute form, to the explicit proxy."""
+        with self.outside.listen(80) as listener:
+            connect = partial(self.pod.connect, ("127.0.0.1", PROXY_PORT))
+            return play(check, connect, listener, absolute)
+
     @property
     def routes(self) -> dict[str, Callable[[Check], Played]]:
         redirected = {
@@ -123,6 +134,23 @@ class Network:
             for family in (4, 6)
         }
         return {**redirected, "forward": self.forwarded, "tunnel": self.tunnelled}
+
+
+def absolute(data: bytes) -> bytes:
+    """Each request line with a path, as a proxy is asked."""
+    return _REQUEST_LINE.sub(rb"\1\2http://%b\3" % NAME, data)
+
+
+@contextmanager
+def named(namespace: Namespace, address: str) -> Iterator[None]:
+    """Processes that are started in the namespace know this address by NAME (ip-netns(8))."""
+    directory = Path("/etc/netns", namespace.name)
+    directory.mkdir(parents=True)
+    try:
+        (directory / "hosts").write_text(f"127.0.0.1 localhost\n{address} {NAME.decode()}\n")
+        yield
+    finally:
+        shutil.rmtree(directory)
 
 
 @contextmanager
@@ -134,6 +162,7 @@ def network(settings: Mapping[str, Any], expected_errors: tuple[str, ...] = ()) 
         link(pod, outside)
         default_route(pod, via=outside)
         link(here, there)
+        stack.enter_context(named(pod, outside.ipv4))
         directory = stack.enter_context(home())
         listeners = {
             "forward": [
