@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
 from sp_proxy import logs
+from sp_proxy.core.log_limit import BURST
 
 
 class Terminal(io.StringIO):
@@ -93,3 +95,37 @@ def test_the_standard_librarys_logging_goes_the_same_way_from_warnings_on():
     assert line["event"] == "odd: x"
     assert line["level"] == "warning"
     assert line["process"] == "supervisor"
+
+
+def test_what_comes_too_often_is_left_out_and_counted(monkeypatch):
+    now = [0]
+    monkeypatch.setattr("sp_proxy.logs.time.monotonic_ns", lambda: now[0])
+    out = io.StringIO()
+    logs.configure("info", "json", out)
+    log = structlog.get_logger()
+    for _ in range(BURST + 7):
+        log.error("accept_failed")
+        logging.getLogger("library").warning("odd %s", now[0])
+    log.error("other")
+    written = [line["event"] for line in lines(out)]
+    assert written.count("accept_failed") == written.count("odd 0") == BURST
+    assert "other" in written
+    now[0] += 2_000_000_000
+    log.error("accept_failed")
+    logging.getLogger("library").warning("odd %s", 1)
+    assert lines(out)[-2]["suppressed"] == 7
+    assert lines(out)[-1]["event"] == "odd 1 (7 more like it were left out)"
+
+
+def test_names_and_passwords_in_urls_are_masked_wherever_they_stand():
+    out = io.StringIO()
+    logs.configure("info", "json", out)
+    url = "https://user:hunter2@backend.example/v1"
+    structlog.get_logger().warning("failed", url=url, more=[url, {"at": f"see {url}"}], secret=SecretStr("hunter2"))
+    logging.getLogger("library").warning("cannot reach %s", url)
+    try:
+        raise ValueError(url)
+    except ValueError:
+        structlog.get_logger().exception("broken")
+    assert "hunter2" not in out.getvalue()
+    assert lines(out)[0]["url"] == "https://***@backend.example/v1"

@@ -55,6 +55,7 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     heartbeat_interval: float = 1.25
     partial_after: float = 0.0
     """Seconds after which an exchange that goes on is recorded; 0: never."""
+    log_format: Literal["auto", "json", "console"] = "auto"
 
 
 encode_config = msgpack.Encoder().encode

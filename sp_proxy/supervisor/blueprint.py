@@ -101,4 +101,5 @@ def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> Worker
         heartbeat_port=heartbeat.port if heartbeat.enabled and transparent else 0,
         heartbeat_interval=heartbeat.timeout / BEATS_PER_TIMEOUT,
         partial_after=settings.capture.partial_after,
+        log_format=settings.log.format,
     )
