@@ -48,7 +48,9 @@ class Books:
                     error = of.get("error.type", "")
                     error = error if error in ERRORS else ""  # else a status: of HTTP, or of gRPC
                     record = of["http.request.method"], target, status, error
-                    found.setdefault((of["client.address"], target.removeprefix("/").removesuffix(":80")), []).append(record)
+                    found.setdefault((of["client.address"], target.removeprefix("/").removesuffix(":80")), []).append(
+                        record
+                    )
         return {name: sorted(records) for name, records in found.items()}
 
 
