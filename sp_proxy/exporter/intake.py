@@ -39,6 +39,8 @@ class WorkerChannel:
         """End of file, or the channel was closed because of ``error``."""
         self.error = ""
         """Why it could not be read on; empty for an orderly end."""
+        self.pending_bytes = 0
+        """Of a frame that is not whole yet."""
 
     async def finished(self) -> None:
         """Wait until no more records will come."""
@@ -116,6 +118,7 @@ async def receive(
             while data := await stream.receive_some(RECEIVE_BYTES):
                 reader.feed(data)
                 while (message := reader.next()) is not None:
+                    channel.pending_bytes = reader.pending
                     match message:
                         case Records(exchanges):
                             await consume(exchanges)
@@ -128,6 +131,7 @@ async def receive(
                             channel.retired.set()
                         case Drained():
                             channel.drained.set()
+                channel.pending_bytes = reader.pending
             if reader.pending:
                 raise FrameError(f"the stream ended within a frame, after {reader.pending} bytes")
     except (FrameError, trio.BrokenResourceError) as error:

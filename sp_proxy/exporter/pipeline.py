@@ -38,7 +38,7 @@ from sp_proxy.exporter.stats import ExporterStats, IntakeLedger
 from sp_proxy.settings.model import SettingsModel
 
 RESERVED_BYTES = 16 << 20
-"""Of the ceiling, for frames that are being read: the sender's buffer, 16 MiB, is the most that one worker can send at once."""
+"""Of the ceiling, for what a frame takes when it becomes records: some 4 MiB, or one record of the largest size."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -219,9 +219,10 @@ class Exporter:
 
     @property
     def held_bytes(self) -> int:
-        """Captured content and payloads in memory, what encoding takes for the moment included."""
+        """Captured content and payloads in memory; what encoding takes for the moment, and frames that are being read, too."""
+        frames = sum(channel.pending_bytes for channel in self._channels)
         batches = sum(each.batches.size + each.encoding_bytes for each in self._editions)
-        return batches + sum(destination.size for destination in self._destinations)
+        return frames + batches + sum(destination.size for destination in self._destinations)
 
     def stats(self) -> ExporterStats:
         """A snapshot; ``balanced`` at any await point."""

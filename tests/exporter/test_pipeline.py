@@ -351,3 +351,15 @@ async def test_neither_the_public_key_nor_a_body_is_logged(caplog):
     assert logs
     assert "pk-secret" not in written
     assert "A-1" not in written
+
+
+async def test_a_frame_that_is_not_whole_yet_counts_as_held():
+    """A worker's frame may be large, and there are many workers."""
+    whole = frame(Records(make_exchanges(1, request_body=bytes(2 << 20))))
+    async with open_backend() as backend, open_rig(backend.url) as rig:
+        await rig.worker.send_all(whole[:-1])
+        stats = await rig.until(lambda stats: stats.held_bytes == len(whole) - 1)
+        assert stats.captured == 0
+        await rig.worker.send_all(whole[-1:])
+        stats = await rig.settled(1)
+        assert (stats.accepted, stats.held_bytes) == (1, 0)
