@@ -85,8 +85,10 @@ class Api:
 
     async def sessions(self, request: Request) -> Response:
         """``GET /api/v1/sessions``."""
-        paging = parameters.paging(_values(request, "before", "limit"))
-        return json_answer(await self._store.sessions(before=paging.before, limit=paging.limit))
+        values = _values(request, *parameters.FILTERS, "before", "limit")
+        paging = parameters.paging(values)
+        query = parameters.query_of(values, time.time_ns())
+        return json_answer(await self._store.sessions(query, before=paging.before, limit=paging.limit))
 
     async def session(self, request: Request) -> Response:
         """``GET /api/v1/sessions/{session_id}``."""
@@ -96,8 +98,10 @@ class Api:
 
     async def traces(self, request: Request) -> Response:
         """``GET /api/v1/traces``."""
-        paging = parameters.paging(_values(request, "before", "limit"))
-        return json_answer(await self._store.traces(before=paging.before, limit=paging.limit))
+        values = _values(request, *parameters.FILTERS, "before", "limit")
+        paging = parameters.paging(values)
+        query = parameters.query_of(values, time.time_ns())
+        return json_answer(await self._store.traces(query, before=paging.before, limit=paging.limit))
 
     async def service_map(self, request: Request) -> Response:
         """``GET /api/v1/map``: who called whom."""

@@ -63,8 +63,11 @@ class Store(Protocol):
     async def trace(self, trace_id: bytes, *, limit: int) -> list[TraceSpan]:
         """Spans of a trace by start time, the first ``limit``."""
 
-    async def traces(self, *, before: str, limit: int) -> TracePage:
-        """Traces by start, newest first, after the cursor. Raises BadCursorError."""
+    async def traces(self, query: Query, *, before: str, limit: int) -> TracePage:
+        """Traces by start, newest first, after the cursor. Raises BadCursorError.
+
+        With a query those that have such an exchange, by the newest of these.
+        """
 
     async def logs(self, wanted: LogFilter, *, before: str, limit: int) -> LogPage:
         """Log records, newest first, after the cursor. Raises BadCursorError."""
@@ -72,8 +75,8 @@ class Store(Protocol):
     async def service_map(self, *, since_unix_ns: int, until_unix_ns: int, limit: int) -> ServiceMap:
         """The busiest calls between services in a time, ends rounded to whole minutes."""
 
-    async def sessions(self, *, before: str, limit: int) -> SessionPage:
-        """Sessions, last seen first, after the cursor. Raises BadCursorError."""
+    async def sessions(self, query: Query, *, before: str, limit: int) -> SessionPage:
+        """Sessions, last seen first, after the cursor; with a query as for traces. Raises BadCursorError."""
 
     async def session(self, session_id: str, *, limit: int) -> SessionDetail | None:
         """One session with its first ``limit`` exchanges."""

@@ -94,6 +94,10 @@ async def test_traces_are_listed():
         page = (await client.get("/api/v1/traces", params={"limit": 1})).json()
         rest = (await client.get("/api/v1/traces", params={"before": page["next"]})).json()
         assert page["traces"] + rest["traces"] == [first, second]
+        assert (await client.get("/api/v1/traces", params={"q": "service:orders"})).json()["traces"] == [second]
+        (session,) = (await client.get("/api/v1/sessions", params={"service": "orders"})).json()["sessions"]
+        assert session["session_id"] == "session-1"
+        assert (await client.get("/api/v1/sessions", params={"q": "status:5xx"})).json()["sessions"] == []
 
 
 async def test_the_map_of_a_time():

@@ -70,7 +70,7 @@ async def test_an_empty_store(engine):
         assert (await store.exchanges(EVERYTHING, before="", limit=10)).exchanges == []
         assert await store.span(b"s" * 8, None) is None
         assert await store.trace(TRACE, limit=10) == []
-        assert (await store.sessions(before="", limit=10)).sessions == []
+        assert (await store.sessions(EVERYTHING, before="", limit=10)).sessions == []
         assert await store.session("x", limit=10) is None
         assert await store.expire(Keep(FAR, 0)) == 0
         appended = await store.append(batch_of())
@@ -144,7 +144,7 @@ async def test_an_exchange_that_has_ended_takes_the_place_of_its_partial_record(
         assert len(await store.trace(TRACE, limit=10)) == 2
         stats = await store.stats()
         assert (stats.spans, stats.exchanges, stats.sessions) == (before.spans, before.exchanges, before.sessions)
-        (session,) = (await store.sessions(before="", limit=10)).sessions
+        (session,) = (await store.sessions(EVERYTHING, before="", limit=10)).sessions
         assert (session.exchanges, session.errors, session.services) == (1, 0, ["orders"])
 
         late = await store.append(batch_of(partial_span(**IDS, session="s")))
@@ -195,7 +195,7 @@ def test_whatever_the_order_each_exchange_counts_once(engine, batches):
             } == known
             stats = await store.stats()
             assert (stats.spans, stats.exchanges) == (len(known), len(known))
-            sessions = (await store.sessions(before="", limit=10)).sessions
+            sessions = (await store.sessions(EVERYTHING, before="", limit=10)).sessions
             assert stats.sessions == len(sessions)
             assert {
                 each.session_id: (
@@ -265,7 +265,7 @@ async def test_foreign_cursors(engine, cursor):
 async def test_foreign_cursors_of_sessions(engine, cursor):
     async with engine() as store:
         with pytest.raises(BadCursorError):
-            await store.sessions(before=cursor, limit=5)
+            await store.sessions(EVERYTHING, before=cursor, limit=5)
 
 
 made = st.fixed_dictionaries(
@@ -386,7 +386,7 @@ async def test_sessions(engine):
             )
         )
         await store.append(batch_of(exchange_span(session="a", at=4, service="orders", status=404)))
-        page = await store.sessions(before="", limit=10)
+        page = await store.sessions(EVERYTHING, before="", limit=10)
         first, second = page.sessions
         assert (first.session_id, first.exchanges, first.errors, first.services) == ("a", 3, 1, ["orders", "payment"])
         assert (first.first_seen_unix_ns, first.last_seen_unix_ns) == (START + 1_000_000, START + 9_000_000)
@@ -406,7 +406,7 @@ async def test_pages_of_sessions(engine):
         await store.append(batch_of(*(exchange_span(session=f"s.{number}", at=number // 3) for number in range(10))))
         seen, cursor = [], ""
         while True:
-            page = await store.sessions(before=cursor, limit=4)
+            page = await store.sessions(EVERYTHING, before=cursor, limit=4)
             seen += [session.session_id for session in page.sessions]
             cursor = page.next
             if not cursor:
@@ -445,13 +445,13 @@ async def test_age_removes_whole_batches_in_order_of_arrival(engine):
         assert await paths(store) == ["/new"]
         stats = await store.stats()
         assert (stats.spans, stats.exchanges, stats.sessions, stats.expired) == (1, 1, 1, 2)
-        (session,) = (await store.sessions(before="", limit=5)).sessions
+        (session,) = (await store.sessions(EVERYTHING, before="", limit=5)).sessions
         assert (session.exchanges, session.services) == (1, ["other"])
         assert session.first_seen_unix_ns == session.last_seen_unix_ns == START + 9_000_000
         assert await store.expire(Keep(FAR, FAR)) == 1
         stats = await store.stats()
         assert (stats.spans, stats.exchanges, stats.sessions) == (0, 0, 0)
-        assert (await store.sessions(before="", limit=5)).sessions == []
+        assert (await store.sessions(EVERYTHING, before="", limit=5)).sessions == []
 
 
 async def test_a_clock_set_back_removes_nothing_too_early(engine):
@@ -577,7 +577,7 @@ async def test_traces(engine):
             )
         )
         await store.append(batch_of(exchange_span(trace=TRACE, span=b"1" * 8, at=2, path="/early")))
-        page = await store.traces(before="", limit=10)
+        page = await store.traces(EVERYTHING, before="", limit=10)
         first, second = page.traces
         assert (first.trace_id, first.name, first.service) == (TRACE.hex(), "GET /early", "orders")
         assert (first.start_unix_ns, first.duration_ns) == (START + 2_000_000, 15_000_000)
@@ -592,7 +592,7 @@ async def test_pages_of_traces(engine):
         await store.append(batch_of(*(sdk_span(at=number // 3) for number in range(10))))
         seen, cursor = [], ""
         while True:
-            page = await store.traces(before=cursor, limit=4)
+            page = await store.traces(EVERYTHING, before=cursor, limit=4)
             seen += [trace.trace_id for trace in page.traces]
             cursor = page.next
             if not cursor:
@@ -604,7 +604,49 @@ async def test_pages_of_traces(engine):
 async def test_foreign_cursors_of_traces(engine, cursor):
     async with engine() as store:
         with pytest.raises(BadCursorError):
-            await store.traces(before=cursor, limit=5)
+            await store.traces(EVERYTHING, before=cursor, limit=5)
+
+
+async def every_page(store, ask_for, query):
+    """Names of all pages, of two each; and no page is the last one over again."""
+    seen, cursor = [], ""
+    while True:
+        page = await getattr(store, ask_for)(query, before=cursor, limit=2)
+        seen += [getattr(one, {"traces": "name", "sessions": "session_id"}[ask_for]) for one in getattr(page, ask_for)]
+        assert page.next != cursor or not cursor
+        cursor = page.next
+        if not cursor:
+            return seen
+
+
+async def test_traces_and_sessions_with_an_exchange_that_fits(engine):
+    """Each once, by its newest exchange that fits, whatever else is in it."""
+    async with engine() as store:
+        for at, (trace, session) in enumerate(map(tuple, ["a1", "b2", "c1", "a1", "d3", "b2", "a3", "e "])):
+            await store.append(
+                batch_of(
+                    exchange_span(
+                        trace=trace.encode() * 16,
+                        session=session.strip(),
+                        at=at,
+                        path=f"/{trace}",
+                        status=503 if at % 2 == 0 else 200,
+                        response_body="heron" if trace in "ad" else "",
+                    )
+                )
+            )
+        assert await every_page(store, "traces", ask("status>=500")) == ["GET /a", "GET /d", "GET /c"]
+        assert await every_page(store, "traces", ask("status<500")) == ["GET /e", "GET /b", "GET /a"]
+        assert await every_page(store, "traces", ask("path:/*")) == ["GET /e", "GET /a", "GET /b", "GET /d", "GET /c"]
+        assert await every_page(store, "traces", ask("heron")) == ["GET /a", "GET /d"]
+        assert await every_page(store, "traces", ask("nothing")) == []
+        assert await every_page(store, "sessions", ask("path:/*")) == ["3", "2", "1"]
+        assert await every_page(store, "sessions", ask("status>=500")) == ["3", "1"]
+        assert await every_page(store, "sessions", ask("heron status<500")) == ["1"]
+        (first, *_) = (await store.sessions(ask("heron"), before="", limit=5)).sessions
+        assert (first.session_id, first.exchanges, first.errors) == ("3", 2, 2)
+        with pytest.raises(BadCursorError):
+            await store.traces(ask("heron"), before="x", limit=5)
 
 
 def log(body="hello", *, at=0, trace=b"", span=b"", service="orders", severity=9):
@@ -685,10 +727,10 @@ async def test_what_has_expired_is_found_no_more(engine):
         await store.append(batch_of(exchange_span(trace=TRACE, path="/new", response_body="heron"), received=200))
         await store.expire(Keep(150, FAR))
         assert await paths(store, ask("heron")) == ["/new"]
-        (trace,) = (await store.traces(before="", limit=5)).traces
+        (trace,) = (await store.traces(EVERYTHING, before="", limit=5)).traces
         assert (trace.spans, trace.exchanges) == (1, 1)
         await store.expire(Keep(FAR, FAR))
         assert await paths(store, ask("heron")) == []
-        assert (await store.traces(before="", limit=5)).traces == []
+        assert (await store.traces(EVERYTHING, before="", limit=5)).traces == []
         assert await edges(store) == []
         assert (await store.stats()).traces == 0

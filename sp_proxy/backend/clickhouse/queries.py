@@ -33,15 +33,35 @@ def exchanges(table: str, query: Query, before: str, limit: int) -> Statement:
     bound = Parameters()
     where = ["is_exchange", condition(query, bound)]
     if before:
-        moment, *ids = before.split(".")
-        if len(ids) != 2 or not _is_hex(ids[0], 32) or not _is_hex(ids[1], 16):
-            raise BadCursorError("not a cursor of this store")
-        key = (bound.bind(_moment(moment), "Int64"), bound.bind(ids[0], "String"), bound.bind(ids[1], "String"))
-        where.append(f"(start_unix_ns, trace_id, span_id) < ({', '.join(key)})")
+        where.append(f"(start_unix_ns, trace_id, span_id) < {_place(before, bound)}")
     return (
         f"SELECT {rows.SUMMARY} FROM {table} WHERE {_all(where)}"  # noqa: S608
         f" ORDER BY start_unix_ns DESC, trace_id DESC, span_id DESC LIMIT {limit:d}"
     ), bound
+
+
+def matching(table: str, column: str, query: Query, before: str, limit: int) -> Statement:
+    """Traces or sessions (by the column) that have an exchange of a query, by the newest of these."""
+    bound = Parameters()
+    where = ["is_exchange", f"{column} != ''", condition(query, bound)]
+    having = f" HAVING place < {_place(before, bound)}" if before else ""
+    return (
+        f"SELECT {column} AS found, max((start_unix_ns, trace_id, span_id)) AS place FROM {table} WHERE {_all(where)}"  # noqa: S608
+        f" GROUP BY found{having} ORDER BY place DESC LIMIT {limit:d}"
+    ), bound
+
+
+def place_cursor(place: Sequence[Any]) -> str:
+    """The cursor behind a place of ``matching``."""
+    return ".".join(str(part) for part in place)
+
+
+def _place(cursor: str, bound: Parameters) -> str:
+    moment, *ids = cursor.split(".")
+    if len(ids) != 2 or not _is_hex(ids[0], 32) or not _is_hex(ids[1], 16):
+        raise BadCursorError("not a cursor of this store")
+    key = (bound.bind(_moment(moment), "Int64"), bound.bind(ids[0], "String"), bound.bind(ids[1], "String"))
+    return f"({', '.join(key)})"
 
 
 def span(table: str, span_id: bytes, trace_id: bytes | None) -> Statement:
@@ -79,15 +99,25 @@ def traces(table: str, before: str, limit: int) -> Statement:
             raise BadCursorError("not a cursor of this store")
         key = f"{bound.bind(_moment(moment), 'Int64')}, {bound.bind(name, 'String')}"
         having = f" HAVING (first, trace_id) < ({key})"
+    return _traces(table, "1", having, f" ORDER BY first DESC, trace_id DESC LIMIT {limit:d}"), bound
+
+
+def some_traces(table: str, names: Sequence[str]) -> Statement:
+    """Some traces."""
+    bound = Parameters()
+    return _traces(table, f"trace_id IN {bound.bind(list(names), 'Array(String)')}", "", ""), bound
+
+
+def _traces(table: str, where: str, having: str, order: str) -> str:
     return (
         "SELECT trace_id, name_of AS name, service_of AS service, first AS start_unix_ns, last - first AS duration_ns,"  # noqa: S608
         " spans, exchanges, errors, services FROM (SELECT trace_id, min(start_unix_ns) AS first,"
         " max(start_unix_ns + duration_ns) AS last, argMin(if(is_exchange, concat(method, ' ', path), name),"
         " (start_unix_ns, arrived_unix_ns)) AS name_of, argMin(service, (start_unix_ns, arrived_unix_ns)) AS service_of,"
         " count() AS spans, countIf(is_exchange) AS exchanges, countIf(failed) AS errors,"
-        f" arraySort(groupUniqArrayIf(50)(service, service != '')) AS services FROM {table} GROUP BY trace_id{having}"
-        f" ORDER BY first DESC, trace_id DESC LIMIT {limit:d})"
-    ), bound
+        f" arraySort(groupUniqArrayIf(50)(service, service != '')) AS services FROM {table} WHERE {where}"
+        f" GROUP BY trace_id{having}{order})"
+    )
 
 
 def sessions(table: str, before: str, limit: int) -> Statement:
@@ -104,6 +134,13 @@ def sessions(table: str, before: str, limit: int) -> Statement:
         f"SELECT {_SESSION} FROM {table} WHERE is_exchange AND session_id != '' GROUP BY session_id{having}"  # noqa: S608
         f" ORDER BY last_seen_unix_ns DESC, session_id DESC LIMIT {limit:d}"
     ), bound
+
+
+def some_sessions(table: str, names: Sequence[str]) -> Statement:
+    """Some sessions."""
+    bound = Parameters()
+    wanted = bound.bind(list(names), "Array(String)")
+    return f"SELECT {_SESSION} FROM {table} WHERE is_exchange AND session_id IN {wanted} GROUP BY session_id", bound  # noqa: S608
 
 
 def one_session(table: str, session_id: str) -> Statement:

@@ -36,7 +36,7 @@ from sp_proxy.backend.model import (
     TraceSpan,
     summary_of,
 )
-from sp_proxy.backend.query.syntax import Query
+from sp_proxy.backend.query.syntax import EVERYTHING, Query
 from sp_proxy.backend.store import Keep
 
 GROUP_SPANS = 20_000
@@ -202,15 +202,30 @@ class ClickhouseStore:
             for row in await self._rows(*queries.trace(self._place.table("spans"), trace_id, limit))
         ]
 
-    async def traces(self, *, before: str, limit: int) -> TracePage:
+    async def traces(self, query: Query, *, before: str, limit: int) -> TracePage:
         """``Store.traces``."""
+        if query != EVERYTHING:
+            names, more = await self._matching("trace_id", query, before, limit)
+            known = await self._rows(*queries.some_traces(self._place.table("spans"), names)) if names else []
+            by_name = {row["trace_id"]: rows.trace(row) for row in known}
+            return TracePage(traces=[by_name[name] for name in names if name in by_name], next=more)
         found = await self._rows(*queries.traces(self._place.table("spans"), before, limit + 1))
         page = [rows.trace(row) for row in found[:limit]]
         more = f"{page[-1].start_unix_ns}.{page[-1].trace_id}" if len(found) > limit else ""
         return TracePage(traces=page, next=more)
 
-    async def sessions(self, *, before: str, limit: int) -> SessionPage:
+    async def _matching(self, column: str, query: Query, before: str, limit: int) -> tuple[list[str], str]:
+        found = await self._rows(*queries.matching(self._place.table("spans"), column, query, before, limit + 1))
+        more = queries.place_cursor(found[limit - 1]["place"]) if len(found) > limit else ""
+        return [row["found"] for row in found[:limit]], more
+
+    async def sessions(self, query: Query, *, before: str, limit: int) -> SessionPage:
         """``Store.sessions``."""
+        if query != EVERYTHING:
+            names, more = await self._matching("session_id", query, before, limit)
+            known = await self._rows(*queries.some_sessions(self._place.table("spans"), names)) if names else []
+            by_name = {row["session_id"]: rows.session(row) for row in known}
+            return SessionPage(sessions=[by_name[name] for name in names if name in by_name], next=more)
         found = await self._rows(*queries.sessions(self._place.table("spans"), before, limit + 1))
         page = [rows.session(row) for row in found[:limit]]
         more = f"{page[-1].last_seen_unix_ns}.{page[-1].session_id}" if len(found) > limit else ""

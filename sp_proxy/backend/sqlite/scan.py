@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from sp_proxy.backend.model import ExchangePage
+from sp_proxy.backend.model import ExchangePage, ExchangeSummary
 from sp_proxy.backend.query.syntax import Match, Query, Range, Span, Text, Trace, all_of, conjuncts, has_text
 from sp_proxy.backend.sqlite import rows, search
 from sp_proxy.backend.sqlite.condition import Condition, condition
@@ -66,12 +66,32 @@ def exchanges(
     clock: Callable[[], float] = time.monotonic,
 ) -> ExchangePage:
     """A page, and where the next one begins. Called inside a transaction."""
+    page = found(connection, query, before, limit, deadline=clock() + budget, clock=clock)
+    return ExchangePage(exchanges=[one for _, one in page.exchanges], next=page.next)
+
+
+class Found(Struct, frozen=True):
+    """A page with the place of each exchange."""
+
+    exchanges: list[tuple[Key, ExchangeSummary]]
+    next: str
+
+
+def found(
+    connection: sqlite3.Connection,
+    query: Query,
+    before: str,
+    limit: int,
+    *,
+    deadline: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Found:
+    """The same, with places. Called inside a transaction."""
     scan = _Scan(connection, query, parse_cursor(before) if before else (MAX_INTEGER, MAX_INTEGER), limit)
-    deadline = clock() + budget
-    if has_text(query):
+    if any(isinstance(part, Trace | Span) for part in conjuncts(query)):
+        scan.look_up()
+    elif has_text(query):
         scan.walk_segments(lambda: clock() > deadline)
-    elif any(isinstance(part, Trace | Span) for part in conjuncts(query)):
-        scan.take(*condition(query))
     else:
         scan.walk(lambda: clock() > deadline)
     return scan.page()
@@ -88,7 +108,7 @@ class _Scan:
         self._found: list[tuple[Any, ...]] = []
         self._unfinished = False
 
-    def page(self) -> ExchangePage:
+    def page(self) -> Found:
         """What was found, in order."""
         self._found.sort(key=_key, reverse=True)
         page = self._found[: self._limit]
@@ -96,7 +116,7 @@ class _Scan:
             more = cursor_of(_key(page[-1]))
         else:
             more = cursor_of(self._below) if self._unfinished else ""
-        return ExchangePage(exchanges=[rows.summary(row[1:]) for row in page], next=more)
+        return Found(exchanges=[(_key(row), rows.summary(row[1:])) for row in page], next=more)
 
     def take(self, sql: str, values: list[Any], *, lowest: Key = _END, index: str = "") -> int:
         """Add the exchanges of which this holds, newest first, as many as the page may still need."""
@@ -108,6 +128,19 @@ class _Scan:
         ).fetchall()
         self._found += found
         return len(found)
+
+    def look_up(self) -> None:
+        """Look at the few exchanges of a trace, or of a span id."""
+        named = all_of(*(part for part in conjuncts(self._query) if isinstance(part, Trace | Span)))
+        sql, values = condition(named)
+        if not has_text(self._query):
+            self.take(*condition(self._query))
+            return
+        ids = [row[0] for row in self._connection.execute(f"SELECT e.id FROM exchanges e WHERE {sql}", values)]  # noqa: S608
+        for segment in search.covering(self._connection, ids):
+            inside = [number for number in ids if segment.first_span <= number <= segment.last_span]
+            chosen: Condition = ("e.id IN (SELECT value FROM json_each(?))", [json.dumps(inside)])
+            self.take(*_both(chosen, condition(self._query, segment.table)))
 
     def walk(self, late: Callable[[], bool]) -> None:
         """Look at window after window along the best index."""

@@ -98,6 +98,18 @@ def drop_until(connection: sqlite3.Connection, span: int) -> None:
         connection.execute("DELETE FROM segments WHERE id = ?", (segment,))
 
 
+def covering(connection: sqlite3.Connection, spans: Sequence[int]) -> list[Segment]:
+    """Those that these spans belong to."""
+    if not spans:
+        return []
+    rows = connection.execute(
+        "SELECT id, first_span, last_span, min_start_unix_ns, max_start_unix_ns FROM segments"
+        " WHERE last_span >= ? AND first_span <= ?",
+        (min(spans), max(spans)),
+    )
+    return [Segment(*row) for row in rows]
+
+
 def segments(connection: sqlite3.Connection, since_unix_ns: int, until_unix_ns: int) -> list[Segment]:
     """Those with documents of a time, ends included, in the order of their last ones, newest first."""
     rows = connection.execute(

@@ -27,8 +27,8 @@ from sp_proxy.backend.model import (
     TracePage,
     TraceSpan,
 )
-from sp_proxy.backend.query.syntax import Query
-from sp_proxy.backend.sqlite import database, read, remove, scan, search, traffic, write
+from sp_proxy.backend.query.syntax import EVERYTHING, Query
+from sp_proxy.backend.sqlite import database, matching, read, remove, scan, search, traffic, write
 from sp_proxy.backend.sqlite.packing import PackedBatch, pack_batch, pack_logs
 from sp_proxy.backend.store import Keep
 
@@ -189,9 +189,11 @@ class SqliteStore:
         """``Store.trace``."""
         return await self._read(lambda connection: read.trace(connection, trace_id, limit))
 
-    async def traces(self, *, before: str, limit: int) -> TracePage:
+    async def traces(self, query: Query, *, before: str, limit: int) -> TracePage:
         """``Store.traces``."""
-        return await self._read(lambda connection: read.traces(connection, before, limit))
+        if query == EVERYTHING:
+            return await self._read(lambda connection: read.traces(connection, before, limit))
+        return await self._read(lambda connection: matching.traces(connection, query, before, limit))
 
     async def logs(self, wanted: LogFilter, *, before: str, limit: int) -> LogPage:
         """``Store.logs``."""
@@ -201,9 +203,11 @@ class SqliteStore:
         """``Store.service_map``."""
         return await self._read(lambda connection: traffic.service_map(connection, since_unix_ns, until_unix_ns, limit))
 
-    async def sessions(self, *, before: str, limit: int) -> SessionPage:
+    async def sessions(self, query: Query, *, before: str, limit: int) -> SessionPage:
         """``Store.sessions``."""
-        return await self._read(lambda connection: read.sessions(connection, before, limit))
+        if query == EVERYTHING:
+            return await self._read(lambda connection: read.sessions(connection, before, limit))
+        return await self._read(lambda connection: matching.sessions(connection, query, before, limit))
 
     async def session(self, session_id: str, *, limit: int) -> SessionDetail | None:
         """``Store.session``."""
