@@ -20,7 +20,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "connections_proxy": ("Connections to the explicit proxy.", ()),
     "connection_faults": ("Connections that a fault of ours has ended.", ()),
     "refused": ("Connections closed at once, by reason (loop: our own, sent back to us).", _REASON),
-    "accept_failed": ("Times that the kernel had no descriptor or memory for a connection.", ()),
+    "accept_failed": ("Times that there was no descriptor or memory for a connection, which then waited.", ()),
     "abandoned": ("Clients that went while the destination was being connected.", ()),
     "upstream_connect_failed": ("Destinations that could not be connected: the client saw a reset.", ()),
     "aborted_at_shutdown": ("Connections reset at the end of the grace period.", ()),

@@ -16,6 +16,7 @@ import random
 import resource
 import signal
 import socket
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Coroutine
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 TOTALS_INTERVAL = 1.0
 """Seconds between two reports of the running totals."""
 ACCEPTED_AT_ONCE = 8
+SPARE_DESCRIPTORS = 64
+"""Kept for all that is no end of a connection."""
 ACCEPT_PAUSE = 0.2
 """Seconds."""
 DRAIN_IDLE = 0.5
@@ -78,6 +81,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain_deadline = 0.0
         self._accept_failed = False
+        self._max_connections = max_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -172,18 +176,16 @@ class Worker:
     def _accept(self, listener: Listener, _: int) -> None:
         """Some connections wait: take a few, and leave the others to the next turn or to another worker."""
         for _ in range(ACCEPTED_AT_ONCE):
+            if len(self.connections) >= self._max_connections:
+                self._pause_accepting(listener, "too many connections for the limit of open files")
+                return
             try:
                 sock, address = listener.listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 # No descriptors or no memory left: the connections wait in the kernel, and are asked for again later.
-                self.counters["accept_failed"] += 1
-                if not self._accept_failed:
-                    self._accept_failed = True
-                    log.error("connections cannot be accepted for now: %s", error.strerror)  # noqa: TRY400
-                self.poller.unregister(listener.listening.fileno())
-                self.loop.call_later(ACCEPT_PAUSE, self._listen, listener)
+                self._pause_accepting(listener, error.strerror or "")
                 return
             sock.setblocking(False)
             self.counters["connections"] += 1
@@ -192,6 +194,14 @@ class Worker:
                 connection.accept(sock, address[:2])
             except Exception as error:  # noqa: BLE001 (a fault of ours costs this connection, not those that wait)
                 connection.failed(error)
+
+    def _pause_accepting(self, listener: Listener, reason: str) -> None:
+        self.counters["accept_failed"] += 1
+        if not self._accept_failed:
+            self._accept_failed = True
+            log.error("connections cannot be accepted for now: %s", reason)
+        self.poller.unregister(listener.listening.fileno())
+        self.loop.call_later(ACCEPT_PAUSE, self._listen, listener)
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():
@@ -261,6 +271,13 @@ class Worker:
                 },
             )
         )
+
+
+def max_connections(descriptors: int) -> int:
+    """How many a worker takes that may have so many descriptors open: each has two ends. One that is accepted without a
+    descriptor left for its other end could only be reset.
+    """
+    return sys.maxsize if descriptors == resource.RLIM_INFINITY else max(1, (descriptors - SPARE_DESCRIPTORS) // 2)
 
 
 def main(config: WorkerConfig) -> int:

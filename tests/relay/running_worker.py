@@ -36,6 +36,8 @@ class RunningWorker:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     headers: HeaderConfig = field(default_factory=lambda: HeaderConfig("orders"))
     options: dict[str, Any] = field(default_factory=dict)
+    descriptors: int = 0
+    """It may have so many open; 0: as many as we."""
     pass_fds: tuple[int, ...] = ()
     """Descriptors that ``options`` name."""
     supervised: bool = False
@@ -61,8 +63,9 @@ class RunningWorker:
         reader, writer = os.pipe()
         os.write(writer, encode_config(config))
         os.close(writer)
+        limited = ["prlimit", f"--nofile={self.descriptors}:{self.descriptors}"] if self.descriptors else []
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sp_proxy.relay", str(reader)],
+            [*limited, sys.executable, "-P", "-m", "sp_proxy.relay", str(reader)],
             pass_fds=(reader, listener.fileno(), theirs.fileno(), *self.pass_fds),
         )
         os.close(reader)

@@ -1,6 +1,7 @@
 """A worker's life: it says what it does, and ends when it is told to or when its supervisor is gone."""
 
 import contextlib
+import resource
 import select
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from sp_proxy.relay.worker import SPARE_DESCRIPTORS, max_connections
 from tests.relay.running_worker import RunningWorker, listening
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -43,6 +45,35 @@ def test_it_ends_when_its_supervisor_is_gone_and_gives_up_the_port() -> None:
         assert worker.process.wait(10) == 0
         with socket.create_server(worker.address[:2]):
             pass
+
+
+def test_without_descriptors_connections_wait() -> None:
+    """None is reset, and all are served when there are descriptors again."""
+    with listening() as listener, RunningWorker(listener.getsockname(), descriptors=SPARE_DESCRIPTORS + 20) as worker:
+        clients = [worker.connect() for _ in range(25)]
+        for client in clients:
+            client.sendall(GET)
+        worker.wait(lambda: worker.gauges.get("connections_open") == 10 and worker.counters["accept_failed"] > 0)
+        served: set[socket.socket] = set()
+        while len(served) < len(clients):
+            with listener.accept()[0] as server:
+                server.settimeout(10)
+                assert server.recv(4096)
+                server.sendall(OK)
+                (client,) = select.select([each for each in clients if each not in served], [], [], 10)[0]
+                assert client.recv(4096) == OK
+                client.close()
+                served.add(client)
+        assert worker.process.poll() is None
+        worker.wait(lambda: worker.gauges["connections_open"] == 0)
+
+
+@pytest.mark.parametrize(
+    "descriptors, connections",
+    [(64, 1), (66, 1), (1024, 480), (1 << 20, 524256), (resource.RLIM_INFINITY, sys.maxsize)],
+)
+def test_how_many_connections_descriptors_are_good_for(descriptors: int, connections: int) -> None:
+    assert max_connections(descriptors) == connections
 
 
 def test_it_imports_nothing_heavy() -> None:
