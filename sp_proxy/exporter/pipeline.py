@@ -39,6 +39,8 @@ from sp_proxy.settings.model import SettingsModel
 
 RESERVED_BYTES = 16 << 20
 """Of the ceiling, for what a frame takes when it becomes records: some 4 MiB, or one record of the largest size."""
+HASTE_SECONDS = 0.1
+"""Age of an open batch during the drain."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -129,6 +131,17 @@ class Exporter:
         self._channels.add(channel)
         self._nursery.start_soon(self._receive, stream, channel, edition)
         return channel
+
+    def hasten(self, deadline: float) -> None:
+        """The end has begun, and is at the deadline (trio's clock) at the latest: batches wait no longer than they must, and
+        what waits for another attempt makes it now. What carries the uploads (Istio's Envoy, the network) may end before us.
+        """
+        limits = self._prepared.limits
+        soon = BatchLimits(limits.max_records, limits.max_bytes, min(limits.flush_timeout, HASTE_SECONDS))
+        for edition in self._editions:
+            edition.batches.limit(soon)
+        for destination in self._destinations:
+            destination.drain(deadline)
 
     async def drain(self, deadline: float) -> None:
         """Deliver what waits, until the deadline (trio's clock); count the rest as dropped; end ``run``.

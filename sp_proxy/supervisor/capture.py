@@ -54,6 +54,11 @@ class Capture:
             return stats
         return structs.replace(stats, channel_dropped=stats.channel_dropped | {"exporter_failed": self.lost_total})
 
+    def hasten(self, deadline: float) -> None:
+        """Deliver at once what there is and what comes: the drain has begun, and ends at the deadline."""
+        if self.running:
+            self.exporter.hasten(deadline)
+
     async def drain(self, deadline: float) -> None:
         """Deliver what waits until the deadline (trio's clock); a fault meanwhile ends it early."""
         try:

@@ -27,6 +27,7 @@ from sp_proxy.supervisor.capture import Capture
 from sp_proxy.supervisor.engine import Engine, EngineError
 from sp_proxy.supervisor.failopen import FailOpen
 from sp_proxy.supervisor.generation import Attach
+from sp_proxy.supervisor.notify import Notifier
 from sp_proxy.supervisor.sockets import BoundListener
 from sp_proxy.supervisor.workers import ReplaceError, Workers
 
@@ -71,7 +72,9 @@ class Parts(Struct, frozen=True, eq=False):
 class Reloader:
     """Has what is in force, and changes it. One reload at a time."""
 
-    def __init__(self, source: Source, environ: Mapping[str, str], blueprint: Blueprint) -> None:
+    def __init__(
+        self, source: Source, environ: Mapping[str, str], blueprint: Blueprint, notifier: Notifier | None = None
+    ) -> None:
         self.blueprint = blueprint
         """In force."""
         self.results: Counter[Result] = Counter()
@@ -80,6 +83,7 @@ class Reloader:
         """When what is in force came into force."""
         self.source = source
         self._environ = environ
+        self._notifier = notifier or Notifier({})
         self._parts: Parts | None = None
         self._attach: Attach | None = None
         self._one_at_a_time = trio.Lock()
@@ -106,6 +110,7 @@ class Reloader:
         """Read the settings again and put them in force, or do not. Never raises."""
         async with self._one_at_a_time:
             self._asked = False
+            self._notifier.reloading()
             try:
                 outcome = await self._reload()
             except RefusedError as error:
@@ -116,6 +121,7 @@ class Reloader:
             self.results[outcome.result] += 1
             self.last = outcome
             self._tell(cause, outcome)
+            self._notifier.reloaded(f"serving; last reload {outcome.result}")
             return outcome
 
     async def _reload(self) -> Outcome:

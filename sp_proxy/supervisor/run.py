@@ -8,12 +8,14 @@ Other settings on the way: ``reload.py``. What is in force is asked for when it 
 Death (SIGTERM, SIGINT, ``POST /drain``): not ready → workers told to drain, listening sockets closed → exchanges in
 flight finish, for the grace period at most → exporter delivers what waits, for the flush timeout at most → embedded
 backend stopped → admin server gone → exit 0. A second signal: everything is killed at once, exit code 128 + its number.
+Delivery does not wait for its turn: from the beginning of the drain everything is sent at once, since what carries it may go before
+us. All of it has one deadline, the sum of the two times and the margins; a disk or a thread that hangs does not change it.
 """
 
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +38,7 @@ from sp_proxy.supervisor.failopen import FailOpen
 from sp_proxy.supervisor.generation import GRACE_MARGIN, RELAY_COMMAND
 from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.limits import raise_descriptor_limit
+from sp_proxy.supervisor.notify import Notifier
 from sp_proxy.supervisor.pass_through import PassThrough
 from sp_proxy.supervisor.readiness import Readiness
 from sp_proxy.supervisor.reload import Parts, Reloader
@@ -44,6 +47,12 @@ from sp_proxy.supervisor.workers import Workers
 
 KILL_MARGIN = 1.0
 """Seconds after which what the drain of the traffic should have ended is cancelled."""
+LATE = 1
+"""Exit code of a drain that did not end in time."""
+EXIT_MARGIN = 12.0
+"""Seconds beyond everything else after which a drain that has not ended is ended: the embedded backend may take 10, whoever
+reads from the admin server 5, and a disk that hangs for ever.
+"""
 ABORT_SECONDS = 3.0
 """A second signal ends the process after this long, even if a clean-up hangs."""
 
@@ -90,7 +99,8 @@ class Supervisor:
         cannot be used.
         """
         self._relay_command = relay_command
-        self._reloader = Reloader(source, environ, make_blueprint(loaded, environ))
+        self._notifier = Notifier(environ)
+        self._reloader = Reloader(source, environ, make_blueprint(loaded, environ), self._notifier)
         self._capture = Capture(Exporter(loaded.settings, environ))
         self._drain_requested = trio.Event()
         self._nursery_scope = trio.CancelScope()
@@ -121,6 +131,7 @@ class Supervisor:
                     def reload(cause: str) -> None:
                         nursery.start_soon(self._reloader.ask, cause)
 
+                    nursery.start_soon(self._notifier.run)
                     nursery.start_soon(signals.watch, arriving, self.begin_drain, self.abort, reload)
                     await self._live(nursery, bound, table)
                     nursery.cancel_scope.cancel()
@@ -133,16 +144,34 @@ class Supervisor:
         """Begin to end. Again is the same as once."""
         if not self._drain_requested.is_set():
             log.info("draining", cause=cause, grace_period_seconds=self._settings.shutdown.grace_period)
+            self._notifier.stopping()
             self._readiness.drain()
             self._drain_requested.set()
+            self._end_by(self._drain_seconds + EXIT_MARGIN, self._late)
 
     def abort(self, exit_code: int) -> None:
         """End at once, with this exit code."""
         self._exit_code = exit_code
-        self._abort_timer = threading.Timer(ABORT_SECONDS, os._exit, [exit_code])
+        self._end_by(ABORT_SECONDS, os._exit, exit_code)
+        self._nursery_scope.cancel()
+
+    def _end_by(self, seconds: float, end: Callable[..., None], *values: int) -> None:
+        """Have this called after so long, whatever hangs then."""
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        self._abort_timer = threading.Timer(seconds, end, values)
         self._abort_timer.daemon = True
         self._abort_timer.start()
-        self._nursery_scope.cancel()
+
+    def _late(self) -> None:
+        log.error("not_ended_in_time", limit_seconds=self._drain_seconds + EXIT_MARGIN)
+        os._exit(LATE)
+
+    @property
+    def _drain_seconds(self) -> float:
+        """The longest that a drain may take."""
+        shutdown = self._settings.shutdown
+        return shutdown.grace_period + GRACE_MARGIN + KILL_MARGIN + shutdown.flush_timeout
 
     async def _live(self, nursery: trio.Nursery, bound: Bound, table: GuardTable) -> None:
         settings, blueprint = self._settings, self._reloader.blueprint
@@ -169,9 +198,11 @@ class Supervisor:
             if settings.admin.enabled:
                 await nursery.start(self._serve_admin, parts, bound.admin)
             nursery.start_soon(self._announce, workers, bound.listeners)
+            nursery.start_soon(self._tell_serving, workers, failopen)
             self._reloader.serve(parts)
             traffic.start_soon(self._watch)
             await self._drain_requested.wait()
+            self._capture.hasten(trio.current_time() + self._drain_seconds)
             workers.drain()
             engine.drain()
             for listener in bound.listeners:
@@ -214,6 +245,12 @@ class Supervisor:
         except* Exception:
             # Whatever happens in there, traffic does not depend on it.
             log.exception("admin_failed")
+
+    async def _tell_serving(self, workers: Workers, failopen: FailOpen) -> None:
+        """Tell systemd, once traffic is served: by the workers, or without them."""
+        while len(workers.ever_ready) < workers.count and not failopen.active:
+            await workers.wait_change(trio.current_time() + 1)
+        self._notifier.ready("failing open" if failopen.active else "serving")
 
     async def _announce(self, workers: Workers, listeners: Sequence[BoundListener]) -> None:
         while len(workers.ever_ready) < workers.count:

@@ -363,3 +363,17 @@ async def test_a_frame_that_is_not_whole_yet_counts_as_held():
         await rig.worker.send_all(whole[-1:])
         stats = await rig.settled(1)
         assert (stats.accepted, stats.held_bytes) == (1, 0)
+
+
+async def test_in_haste_a_batch_does_not_wait_and_an_attempt_is_made_at_once():
+    slow = {"initial_interval": "1h", "max_interval": "1h", "max_elapsed_time": "2h"}
+    never = {"batch": {"max_records": 10, "flush_timeout": "1h"}}
+    async with open_backend(answer(503)) as backend, open_rig(backend.url, retry=slow, **never) as rig:
+        await rig.send_records(10)
+        await rig.until(lambda stats: stats.uploads.get("retryable:http_503") == 1)
+        await rig.send_records(5, first=11)
+        await rig.until(lambda stats: stats.waiting_batch == 5)
+        rig.exporter.hasten(trio.current_time() + 10)
+        await rig.until(lambda stats: stats.accepted == 15)
+        await rig.send_records(1, first=16)
+        await rig.until(lambda stats: stats.accepted == 16)

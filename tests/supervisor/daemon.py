@@ -1,6 +1,7 @@
 """The whole daemon as a process, for tests: started, watched by its log, always ended.
 
-As a program (``python daemon.py [FILE]``) it is the daemon with fake relay workers, which do what FAKE_WORKER says.
+As a program (``python daemon.py [FILE]``) it is the daemon with fake relay workers, which do what FAKE_WORKER says;
+with HANGS set it hangs at its end.
 """
 
 import json
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ import trio
 
 from sp_proxy import logs
 from sp_proxy.settings.source import Source
-from sp_proxy.supervisor.run import run
+from sp_proxy.supervisor import run as supervisor
 
 HERE = Path(__file__)
 TIMEOUT = 40.0
@@ -158,11 +160,19 @@ async def running_daemon(
             await process.wait()
 
 
+async def hang(_self: object, _deadline: float) -> None:
+    """As a disk that does not answer would have it, or a fault of ours: the loop turns no more."""
+    time.sleep(600)  # noqa: ASYNC251
+
+
 def main() -> int:
     logs.configure("debug", "json")
+    if "HANGS" in os.environ:
+        supervisor.EXIT_MARGIN = 0.1
+        supervisor.Capture.drain = hang  # type: ignore[method-assign, assignment]
     fake = (sys.executable, str(HERE.with_name("fake_worker.py")))
     source = Source(Path(sys.argv[1]) if sys.argv[1:] else None, os.environ, {})
-    return run(source.load(), source, os.environ, fake)
+    return supervisor.run(source.load(), source, os.environ, fake)
 
 
 if __name__ == "__main__":

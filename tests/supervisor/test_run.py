@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -326,3 +327,60 @@ async def test_the_embedded_backend_runs_beside_it_and_ends_with_it(tmp_path, ht
         assert daemon.log[-1]["event"] == "stopped"
         with pytest.raises(OSError):
             await trio.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_during_the_drain_everything_is_sent_at_once(tmp_path, http_server):
+    """What carries the uploads may end before us: nothing waits for the connections that still go on."""
+    upstream, bodies = http_server
+    settings = {
+        "sp_backend_url": f"http://{upstream}",
+        "batch": {"flush_timeout": "1h"},
+        "shutdown": {"grace_period": "20s", "flush_timeout": "5s"},
+        "upload": {"compression": "none"},
+    }
+    async with running_daemon(upstream, settings, directory=tmp_path, command=REAL) as daemon:
+        async with await daemon.connect() as goes_on:
+            await goes_on.send_all(b"POST /goes-on HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n1")
+            async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as client:
+                await client.get(f"http://127.0.0.1:{daemon.port}/find-me-in-the-batch")
+            await daemon.metric_becomes("sp_proxy_exchanges_captured_total", lambda value: value == 1)
+            daemon.signal(signal.SIGTERM)
+            with trio.fail_after(TIMEOUT):
+                while not any(b"/find-me-in-the-batch" in body for body in bodies):  # noqa: ASYNC110  # a thread's
+                    await trio.sleep(0.01)
+            assert "traffic_ended" not in [line["event"] for line in daemon.log]
+            await goes_on.send_all(b"2")
+            assert (await goes_on.receive_some()).startswith(b"HTTP/1.1 200")
+        assert await daemon.ended() == 0
+    assert any(b"/goes-on" in body for body in bodies)
+
+
+async def test_a_drain_that_hangs_has_an_end(tmp_path):
+    settings = {"shutdown": {"grace_period": "100ms", "flush_timeout": "100ms"}}
+    async with running_daemon(NOWHERE, settings, directory=tmp_path, environ={"HANGS": "yes"}) as daemon:
+        daemon.signal(signal.SIGTERM)
+        assert await daemon.ended() == 1
+        assert (await daemon.logged("not_ended_in_time"))["limit_seconds"] == pytest.approx(3.3)
+
+
+async def test_systemd_is_told(tmp_path):
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.settimeout(TIMEOUT)
+        environ = {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "200000"}
+        async with running_daemon(NOWHERE, directory=tmp_path, environ=environ) as daemon:
+
+            async def told(what: str) -> str:
+                while what not in (text := (await trio.to_thread.run_sync(manager.recv, 4096)).decode()):
+                    continue
+                return text
+
+            assert "STATUS=serving" in await told("READY=1")
+            await told("WATCHDOG=1")
+            daemon.signal(signal.SIGHUP)
+            assert "MONOTONIC_USEC=" in await told("RELOADING=1")
+            assert "last reload unchanged" in await told("READY=1")
+            daemon.signal(signal.SIGTERM)
+            await told("STOPPING=1")
+            assert await daemon.ended() == 0
