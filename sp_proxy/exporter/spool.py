@@ -14,7 +14,8 @@ import trio
 
 from sp_proxy.core.spool_index import Entry, SpoolIndex, SpoolLimits
 from sp_proxy.exporter.encode import Payload
-from sp_proxy.exporter.spool_files import HEAD_BYTES, DamagedError, SpoolError, SpoolFiles
+from sp_proxy.exporter.spool_files import HEAD_BYTES, DamagedError, SpoolFiles
+from sp_proxy.exporter.spool_owner import SpoolError
 from sp_proxy.exporter.stats import DropReason
 
 THREADS = 2

@@ -20,9 +20,8 @@ instruction a crash comes, an entry is there or it is not. A file that is found 
 at no more. With ``fsync`` the file and the directory are on the disk before ``write`` returns, so an entry outlives
 the machine; without, it outlives the process.
 
-What is in it is what was captured, redacted but not public: the directory is ours alone (0700), files are too (0600), and
-a directory that another user could have prepared is not taken. Everything is done relative to the directory that was
-looked at then, so that it does not matter what its name leads to later.
+The directory is ours alone (``spool_owner.py``), and everything is done relative to the one that was looked at when it was
+opened, so that it does not matter what its name leads to later.
 
 Measured against SQLite (WAL, a table of blobs) on the same disk, store + read and delete, µs an entry:
 
@@ -37,7 +36,6 @@ and a flipped bit costs one entry instead of a database. Small entries are one i
 """
 
 import errno
-import fcntl
 import os
 import re
 import zlib
@@ -51,6 +49,7 @@ from msgspec import Struct
 
 from sp_proxy.core.spool_index import Entry
 from sp_proxy.exporter.encode import Payload
+from sp_proxy.exporter.spool_owner import SpoolError, lock, open_directory
 
 MAGIC: Final = b"SPSPOOL1"
 HEAD: Final = Layout(">8sIB3xQQQI")
@@ -59,17 +58,8 @@ HEAD_BYTES: Final = HEAD.size + _CRC.size
 MAX_DAMAGED: Final = 16
 """Damaged files kept for a person to look at; they are outside of the spool's cap."""
 _NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9a-f]{12})-([0-9]{1,9})\.entry")
-_OTHERS_MAY_WRITE: Final = 0o022
 _BROKEN: Final = {errno.EIO, errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.EUCLEAN, errno.ESTALE}
 """Errors that are about one file, so that the entry is lost; any other may pass."""
-
-
-class SpoolError(Exception):
-    """The spool cannot be used; the text is one line for a person."""
-
-
-class SpoolBusyError(SpoolError):
-    """Another process owns it."""
 
 
 class DamagedError(Exception):
@@ -181,8 +171,8 @@ class SpoolFiles:
         What is half written is removed: it never was an entry. What cannot be an entry is set aside.
         """
         try:
-            self._directory_fd = self._open_directory()
-            self._lock_fd = self._lock()
+            self._directory_fd = open_directory(self.directory, fsync=self.fsync)
+            self._lock_fd = lock(self.directory, self._directory_fd)
             for name in self._names(".tmp"):
                 with suppress(OSError):
                     os.unlink(name, dir_fd=self._directory_fd)
@@ -195,50 +185,6 @@ class SpoolFiles:
                 raise SpoolError(f"spool {self.directory}: {error.strerror}") from error
             raise
         return found
-
-    def _open_directory(self) -> int:
-        """A descriptor of the directory, which is ours alone."""
-        if self.directory.is_symlink():
-            raise SpoolError(f"spool {self.directory}: is a symbolic link")
-        missing = [place for place in (self.directory, *self.directory.parents) if not place.exists()]
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.fsync:
-            for place in missing:
-                _sync(place.parent)
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            owner = os.fstat(fd).st_uid
-            if owner not in {0, os.geteuid()} and os.geteuid() != 0:
-                raise SpoolError(f"spool {self.directory}: belongs to another user ({owner})")
-            if os.fstat(fd).st_mode & 0o077:
-                with suppress(OSError):
-                    os.fchmod(fd, 0o700)
-            if os.fstat(fd).st_mode & _OTHERS_MAY_WRITE:
-                raise SpoolError(f"spool {self.directory}: other users may write to it")
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
-    def _lock(self) -> int:
-        """A descriptor of the file that is locked as long as we have the directory; it says who has."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open("lock", flags, 0o600, dir_fd=self._directory_fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(OSError):  # a disk that is full is no reason not to read what is on it
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-        except BlockingIOError as error:
-            owner = os.pread(fd, 20, 0).strip().decode("ascii", "replace")
-            os.close(fd)
-            who = f"process {owner}" if owner.isdigit() else "another process"
-            text = f"spool {self.directory}: in use by {who}; each daemon needs a spool.directory of its own"
-            raise SpoolBusyError(text) from error
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
 
     def close(self) -> None:
         """Leave the directory to others. Again is the same as once."""
@@ -292,17 +238,6 @@ class SpoolFiles:
     def _names(self, ending: str) -> list[str]:
         with os.scandir(self._directory_fd) as files:
             return [file.name for file in files if file.name.endswith(ending)]
-
-
-def _sync(directory: Path) -> None:
-    """Have what is new in a directory on the disk; one that may be written and not read is left to the kernel."""
-    if not os.access(directory, os.R_OK):
-        return
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def damaged(directory: Path) -> Iterator[str]:

@@ -19,7 +19,7 @@ from sp_proxy.exporter.encode import Payload
 from sp_proxy.exporter.queue import Lease, MemoryQueue
 from sp_proxy.exporter.sparing_log import SparingLog
 from sp_proxy.exporter.spool import Spool
-from sp_proxy.exporter.spool_files import SpoolError
+from sp_proxy.exporter.spool_owner import SpoolError
 from sp_proxy.exporter.stats import SpoolStats
 
 RETRY_SECONDS = 30.0

@@ -10,7 +10,6 @@ Measured on loopback with TLS, CPU of this side for an upload: 4 KiB 0.6 ms over
 and 3.5, 4 MiB 6 and 66; and over HTTP/2 each 64 KiB wait for the server's leave, a round trip each.
 """
 
-import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -25,8 +24,9 @@ from pydantic import SecretStr
 from sp_proxy import __version__
 from sp_proxy.core.http_version import Version, VersionChoice
 from sp_proxy.exporter.encode import Payload
-from sp_proxy.exporter.network import HostNotApprovedError, Network, host_name
+from sp_proxy.exporter.network import HostNotApprovedError, host_name
 from sp_proxy.exporter.outcome import Answer, Outcome, Permanent, Retryable, interpret
+from sp_proxy.exporter.pools import connection_pools, core_url
 from sp_proxy.settings.model import Upload
 
 TRACES_PATH = "/v1/traces"
@@ -34,8 +34,6 @@ MAX_ANSWER_BYTES = 1 << 20
 """An ``ExportTraceServiceResponse`` is some dozen bytes; only something else is longer."""
 CLOSE_SECONDS = 1.0
 """Limit for closing all connections at the end."""
-KEEPALIVE_SECONDS = 60.0
-"""An idle connection is closed after this long."""
 
 
 class Send(Protocol):
@@ -58,31 +56,6 @@ def traces_url(base: str) -> httpx.URL:
         raise ValueError("sp_backend_url: not a URL of the form https://HOST[:PORT][/PATH]")
     path = url.path.rstrip("/")
     return url.copy_with(path=path if path.endswith(TRACES_PATH) else path + TRACES_PATH, fragment=None)
-
-
-def tls_context(settings: Upload) -> ssl.SSLContext:
-    """What is trusted, and who we are. Raises ValueError, one line for a person, for files that cannot be used."""
-    try:
-        if settings.ca_file:
-            context = ssl.create_default_context(cafile=settings.ca_file)
-        else:
-            context = httpx.create_ssl_context(trust_env=False)  # the authorities that come with httpx
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"upload.ca_file: {settings.ca_file}: {_reason(error)}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.client_cert_file:
-        # A callable that answers nothing: otherwise OpenSSL would ask for an encrypted key's password on the terminal.
-        try:
-            context.load_cert_chain(settings.client_cert_file, settings.client_key_file or None, password=lambda: b"")
-        except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"upload.client_cert_file: {settings.client_cert_file}: {_reason(error)}") from error
-    return context
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "not a PEM file that can be used").replace("_", " ").lower()
-    return error.strerror or str(error)
 
 
 class OtlpHttp:
@@ -132,7 +105,7 @@ class OtlpHttp:
             "read": settings.read_timeout,
             "pool": settings.timeout,
         }
-        self._pools = _pools(self._url, settings)
+        self._pools = connection_pools(self._url, settings)
         self._choice = VersionChoice()
         self._open = AsyncExitStack()
 
@@ -183,7 +156,7 @@ class OtlpHttp:
             own.append((b"content-encoding", payload.encoding.encode()))
         return httpcore.Request(
             "POST",
-            _core_url(self._url),
+            core_url(self._url),
             headers=[*self._headers, *own],
             content=_Body(payload.body),
             extensions={"timeout": self._limits},
@@ -195,31 +168,6 @@ class OtlpHttp:
         """
         if version == "1.1" or not isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
             self._choice.unanswered(version, trio.current_time())
-
-
-def _pools(url: httpx.URL, settings: Upload) -> dict[Version, httpcore.AsyncConnectionPool]:
-    """The connections, by version: only TLS can tell which there are. Raises ValueError as ``tls_context`` does."""
-    proxy = httpx.Proxy(settings.proxy) if settings.proxy else None
-    next_hop = proxy.url if proxy else url
-    secured = url.scheme == "https"
-    versions: tuple[Version, ...] = ("1.1", "2") if secured else ("1.1",)
-    needed = secured or settings.ca_file or settings.client_cert_file  # files are tried in any case
-    return {
-        version: httpcore.AsyncConnectionPool(
-            ssl_context=tls_context(settings) if needed else None,  # one each: httpcore says in it what it offers
-            proxy=httpcore.Proxy(_core_url(proxy.url), proxy.raw_auth) if proxy else None,
-            max_connections=settings.concurrency,
-            max_keepalive_connections=settings.concurrency,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-            http2=version == "2",
-            network_backend=Network({host_name(next_hop.raw_host.decode("ascii"))}),
-        )
-        for version in versions
-    }
-
-
-def _core_url(url: httpx.URL) -> httpcore.URL:
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
 class _Body:

@@ -1,57 +1,29 @@
 """Where an upload goes and how it is secured: authorities, client certificates, HTTP/2, approved hosts, proxies."""
 
 import ssl
-from datetime import UTC, datetime, timedelta
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypercorn.config import Config
 from hypercorn.trio import serve
 from pydantic import SecretStr
 
 from sp_proxy.exporter.encode import Payload
 from sp_proxy.exporter.outcome import Accepted, Permanent, Retryable
-from sp_proxy.exporter.upload import OtlpHttp, tls_context, traces_url
+from sp_proxy.exporter.upload import OtlpHttp, traces_url
 from sp_proxy.settings.model import Upload
+from tests.certificate_authority import self_signed
 from tests.misbehaving_backend import open_backend
 
 PAYLOAD = Payload(b"x", 1, "", 1)
 
 
-def certificate(path: Path, password: bytes | None = None) -> Path:
-    """A key and a certificate for 127.0.0.1 that vouches for itself, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, path.stem)])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    sealed = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealed)
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
 @pytest.fixture
 def server_pem(tmp_path):
-    return certificate(tmp_path / "server.pem")
+    return self_signed(tmp_path / "server.pem")
 
 
 class Server:
@@ -107,7 +79,7 @@ async def test_http1_where_it_is_not(server_pem):
 
 
 async def test_only_the_authorities_of_the_setting_are_trusted(server_pem, tmp_path):
-    other = certificate(tmp_path / "other.pem")
+    other = self_signed(tmp_path / "other.pem")
     (outcome,) = await Server(server_pem).attempts(ca_file=str(other))
     assert isinstance(outcome, Retryable)
     assert outcome.reason == "connect_error"
@@ -115,44 +87,13 @@ async def test_only_the_authorities_of_the_setting_are_trusted(server_pem, tmp_p
 
 
 async def test_a_client_certificate_is_shown(server_pem, tmp_path):
-    client = certificate(tmp_path / "client.pem")
+    client = self_signed(tmp_path / "client.pem")
     server = Server(server_pem, verify_mode=ssl.CERT_REQUIRED, ca_certs=str(client))
     assert await server.attempts(ca_file=str(server_pem), client_cert_file=str(client)) == [Accepted()]
     (refused,) = await Server(server_pem, verify_mode=ssl.CERT_REQUIRED, ca_certs=str(client)).attempts(
         ca_file=str(server_pem)
     )
     assert isinstance(refused, Retryable)
-
-
-def test_what_the_context_asks_for(server_pem):
-    for context in (tls_context(Upload()), tls_context(Upload(ca_file=str(server_pem)))):
-        assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-        assert context.verify_mode == ssl.CERT_REQUIRED
-        assert context.check_hostname
-    assert len(tls_context(Upload()).get_ca_certs()) > 10
-
-
-def test_authorities_of_the_environment_are_not_taken(monkeypatch, server_pem):
-    usual = len(tls_context(Upload()).get_ca_certs())
-    monkeypatch.setenv("SSL_CERT_FILE", str(server_pem))
-    assert len(tls_context(Upload()).get_ca_certs()) == usual
-
-
-@pytest.mark.parametrize("content", [b"", b"not a certificate", None])
-def test_files_that_cannot_be_used_are_one_line(tmp_path, content):
-    path = tmp_path / "broken.pem"
-    if content is not None:
-        path.write_bytes(content)
-    for name in ("ca_file", "client_cert_file"):
-        with pytest.raises(ValueError, match=f"^upload.{name}: {path}: ") as caught:
-            tls_context(Upload.model_validate({name: str(path)}))
-        assert "\n" not in str(caught.value)
-
-
-def test_an_encrypted_key_is_refused_and_no_password_is_asked_for(tmp_path):
-    path = certificate(tmp_path / "sealed.pem", b"secret")
-    with pytest.raises(ValueError, match=r"^upload\.client_cert_file: "):
-        tls_context(Upload(client_cert_file=str(path)))
 
 
 @pytest.mark.parametrize(
