@@ -22,6 +22,7 @@ import trio
 from sp_proxy import logs
 from sp_proxy.settings.source import Source
 from sp_proxy.supervisor import run as supervisor
+from sp_proxy.supervisor.capture import Capture
 
 HERE = Path(__file__)
 TIMEOUT = 40.0
@@ -169,7 +170,7 @@ def main() -> int:
     logs.configure("debug", "json")
     if "HANGS" in os.environ:
         supervisor.EXIT_MARGIN = 0.1
-        supervisor.Capture.drain = hang  # type: ignore[method-assign, assignment]
+        Capture.drain = hang  # type: ignore[method-assign, assignment]
     fake = (sys.executable, str(HERE.with_name("fake_worker.py")))
     source = Source(Path(sys.argv[1]) if sys.argv[1:] else None, os.environ, {})
     return supervisor.run(source.load(), source, os.environ, fake)
