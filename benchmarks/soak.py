@@ -185,12 +185,16 @@ def workers(pid: int, kind: bytes) -> list[int]:
 
 
 def counted(admin: int) -> int:
-    """Connections that the relay workers have accepted."""
+    """Connections that the workers have accepted; one that was handed over counts in both."""
     with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
-    return round(
-        sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("sp_proxy_worker_connections_total{"))
-    )
+
+    def total(name: str) -> float:
+        return sum(
+            float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"sp_proxy_worker_{name}_total{{")
+        )
+
+    return round(total("connections") - total("handed_over"))
 
 
 def problems(limit: float, soaked: Soaked, asked: int | None) -> list[str]:

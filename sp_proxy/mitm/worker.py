@@ -183,7 +183,7 @@ class MitmWorker:
 
     async def _adopt(self, sock: socket.socket, message: HandOver) -> None:
         self.counters["connections"] += 1
-        if self._guard.is_ours(message.client, message.destination):
+        if self._guard.is_ours(message.client, message.destination if message.redirected else sock.getsockname()[:2]):
             # The relay looks too, but may do so before our hook knows of the connection (``servers``). This is later.
             self.counters["refused:loop"] += 1
             reset(sock)

@@ -415,7 +415,8 @@ class Connection:
         fileno = downstream.sock.fileno()
         downstream.pause()
         to = self._endpoints if self._named is None else proxied.at(self._endpoints, self._named)
-        if not worker.detection.hand_over(worker.counters, fileno, self._listener.context.direction, to, held):
+        direction, redirected = self._listener.context.direction, self._listener.transparent
+        if not worker.detection.hand_over(worker.counters, fileno, direction, to, held, redirected=redirected):
             if isinstance(tap, ProxyFront):
                 self._refuse(UNREACHABLE)
                 return

@@ -48,12 +48,14 @@ class Detection:
         direction: Direction,
         endpoints: Endpoints,
         prefix: bytes,
+        *,
+        redirected: bool,
     ) -> bool:
         """Send the client's socket to the mitm worker. False, and counted: it must be served here."""
         if self._sender is None:
             return False
         client = (endpoints.client_address, endpoints.client_port)
         destination = (endpoints.server_address, endpoints.server_port)
-        refusal = self._sender.send(fileno, HandOver(direction, client, destination, prefix))
+        refusal = self._sender.send(fileno, HandOver(direction, client, destination, prefix, redirected=redirected))
         counters["handed_over" if refusal is None else "hand_over_refused:" + refusal] += 1
         return refusal is None

@@ -12,7 +12,7 @@ import os
 import socket
 from typing import Literal
 
-from msgspec import DecodeError, Struct, msgpack
+from msgspec import DecodeError, Struct, msgpack, structs
 
 from sp_proxy.core.exchange import Direction
 
@@ -41,6 +41,8 @@ class HandOver(Struct, frozen=True, array_like=True):
     prefix: bytes = b""
     """What the client has sent and the relay has read, from the connection's first byte on."""
     prefix_in_file: bool = False
+    redirected: bool = True
+    """Whether the client connected to ``destination``, or else to the socket's own address: by what a loop is known."""
 
 
 _encode = msgpack.Encoder().encode
@@ -100,7 +102,7 @@ def send(sock: socket.socket, fileno: int, message: HandOver) -> None:
         view = memoryview(prefix)
         while view:
             view = view[file.write(view) :]
-        bare = HandOver(message.direction, message.client, message.destination, b"", prefix_in_file=True)
+        bare = structs.replace(message, prefix=b"", prefix_in_file=True)
         _send(sock, _encode(bare), [fileno, file.fileno()])
 
 
@@ -133,7 +135,7 @@ def receive(sock: socket.socket) -> tuple[socket.socket, HandOver] | None:
             if len(descriptors) < _MAX_DESCRIPTORS:
                 return None
             prefix = os.pread(descriptors[1], MAX_PREFIX_BYTES, 0)
-            message = HandOver(message.direction, message.client, message.destination, prefix)
+            message = structs.replace(message, prefix=prefix, prefix_in_file=False)
         handed_over = socket.socket(fileno=descriptors.pop(0))
     except (DecodeError, OSError):
         return None

@@ -101,6 +101,26 @@ def test_totals_and_gauges(flows: RunningMitm, origin: Origin):
     assert flows.exchange().status == 204
 
 
+def test_a_client_of_a_forwarding_listener_may_have_the_port_of_an_upstream_connection(origin: Origin):
+    """Both on this machine: only what they are connected to is different. That is no loop."""
+    with (
+        RunningMitm(options={"flows": True}) as worker,
+        worker.connect(origin.address, GET) as first,
+        origin.accept() as upstream,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname(), TIMEOUT) as client,
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            about = HandOver(Direction.OUTBOUND, upstream.getpeername(), origin.address, GET, redirected=False)
+            send(worker.handover, accepted.fileno(), about)
+        with origin.accept() as second:
+            exchange(client, second)
+        exchange(first, upstream)
+        assert "refused:loop" not in worker.counters
+
+
 def test_its_own_upstream_connection_sent_back_to_it_is_refused(origin: Origin):
     """As a wrong redirect rule does: what it has said upstream comes in again, bound for the same destination."""
     with RunningMitm(options={"flows": True}) as worker:

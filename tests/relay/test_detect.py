@@ -42,7 +42,7 @@ def test_the_tap_for_what_stays():
 
 
 def test_without_a_mitm_worker_nothing_is_handed_over():
-    assert not detection().hand_over(defaultdict(int), 0, Direction.INBOUND, ENDS, b"")
+    assert not detection().hand_over(defaultdict(int), 0, Direction.INBOUND, ENDS, b"", redirected=True)
 
 
 class Engine:

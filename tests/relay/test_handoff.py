@@ -19,7 +19,7 @@ from sp_proxy.relay.handoff import (
     send,
 )
 
-ABOUT = HandOver(Direction.INBOUND, ("10.0.0.1", 40000), ("name.test", 80), b"GET / HTT")
+ABOUT = HandOver(Direction.INBOUND, ("10.0.0.1", 40000), ("name.test", 80), b"GET / HTT", redirected=False)
 
 
 @pytest.fixture
