@@ -24,6 +24,8 @@ BUDGET = 0.1
 FIRST_WINDOW = 1000
 LAST_WINDOW = 16_000
 """Rows of a window; one takes about 2 µs."""
+SEGMENT_WINDOW = 4000
+"""Rows of the first window in a segment of the text index, where each window asks the index again."""
 RARE = 2000
 """Documents with a word, up to which they are looked up one by one."""
 MAX_INTEGER = 2**63 - 1
@@ -150,12 +152,7 @@ class _Scan:
         if self._until < self._below[0]:
             self._below = (self._until + 1, 0)
         while True:
-            end = self._connection.execute(
-                f"SELECT e.start_unix_ns, e.id FROM exchanges e INDEXED BY {way.index} WHERE {way.sql}"  # noqa: S608
-                " AND (e.start_unix_ns, e.id) < (?, ?) AND e.start_unix_ns >= ?"
-                " ORDER BY e.start_unix_ns DESC, e.id DESC LIMIT 1 OFFSET ?",
-                (*way.values, *self._below, self._since, size - 1),
-            ).fetchone()
+            end = self._window(way, self._below, self._since, size)
             lowest = end or (self._since, -1)
             self.take(f"{way.sql} AND ({sql})", [*way.values, *values], lowest=lowest, index=way.index)
             if end is None or len(self._found) > self._limit:
@@ -170,31 +167,35 @@ class _Scan:
         """Look into segment after segment, until no later one can have anything newer than what was found."""
         segments = search.segments(self._connection, self._since, min(self._until, self._below[0]))
         for place, segment in enumerate(segments):
-            self._look_into(segment)
-            rest = segments[place + 1 :]
-            if not rest:
-                return
-            newest = rest[0].max_start_unix_ns
+            rest = segments[place + 1].max_start_unix_ns if place + 1 < len(segments) else -1
+            floor = self._look_into(segment, rest, late)
             self._found.sort(key=_key, reverse=True)
-            if len(self._found) > self._limit and _key(self._found[self._limit])[0] > newest:
-                return
-            if late() and (newest + 1, 0) < self._below:
-                # What is newer than the rest is complete; the rest is the next page's.
-                self._found = [row for row in self._found if _key(row)[0] > newest]
-                self._below = (newest + 1, 0)
+            if floor is None:
+                if rest < 0 or (len(self._found) > self._limit and _key(self._found[self._limit])[0] > rest):
+                    return
+                floor = rest if late() and self._comes_on(rest) else None
+            if floor is not None:
+                # What is newer is complete; the rest is the next page's.
+                self._found = [row for row in self._found if _key(row)[0] > floor]
+                self._below = (floor + 1, 0)
                 self._unfinished = True
                 return
 
-    def _look_into(self, segment: search.Segment) -> None:
+    def _comes_on(self, floor: int) -> bool:
+        """Whether a page that ends above this time leads on; else the search has to go on itself."""
+        return (floor + 1, 0) < self._below
+
+    def _look_into(self, segment: search.Segment, rest: int, late: Callable[[], bool]) -> int | None:
+        """Find what there is in a segment. A time, if it was given up on the way: what is newer was looked at, there and
+        (by ``rest``, their newest) in all the others.
+        """
         texts = [part for part in conjuncts(self._query) if isinstance(part, Text)]
         parts = [part for part in conjuncts(self._query) if not isinstance(part, Text)]
         sql, values = condition(all_of(*parts), segment.table)
-        lowest = (max(segment.min_start_unix_ns, self._since), -1)
         way = _way(self._query)
         if not texts:
             span_range: Condition = ("e.id BETWEEN ? AND ?", [segment.first_span, segment.last_span])
-            self._take_along(way, _both(span_range, (sql, values)), segment, lowest)
-            return
+            return self._walk_along(way, _both(span_range, (sql, values)), segment, rest, late)
         words = search.expression(word for text in texts for word in text.words)
         ids = [
             row[0]
@@ -207,20 +208,45 @@ class _Scan:
             if ids:
                 chosen: Condition = ("e.id IN (SELECT value FROM json_each(?))", [json.dumps(ids)])
                 self.take(*_both(chosen, (sql, values)))
-            return
+            return None
         matching: Condition = (
             f"e.id IN (SELECT rowid FROM {segment.table} WHERE {segment.table} MATCH ?)",  # noqa: S608
             [words],
         )
-        self._take_along(way, _both(matching, (sql, values)), segment, lowest)
+        return self._walk_along(way, _both(matching, (sql, values)), segment, rest, late)
 
-    def _take_along(self, way: _Way, rest: Condition, segment: search.Segment, lowest: Key) -> None:
-        below = self._below
+    def _walk_along(
+        self, way: _Way, wanted: Condition, segment: search.Segment, rest: int, late: Callable[[], bool]
+    ) -> int | None:
+        """Walk the time of a segment along an index, in windows."""
+        start = self._below
+        oldest = max(segment.min_start_unix_ns, self._since)
         highest = min(segment.max_start_unix_ns, self._until)
-        self._below = min(below, (highest + 1, 0) if highest < MAX_INTEGER else below)
-        sql, values = _both((way.sql, list(way.values)), rest)
-        self.take(sql, values, lowest=lowest, index=way.index)
-        self._below = below
+        below = min(start, (highest + 1, 0)) if highest < MAX_INTEGER else start
+        sql, values = _both((way.sql, list(way.values)), wanted)
+        size, found = SEGMENT_WINDOW, 0
+        while True:
+            end = self._window(way, below, oldest, size)
+            self._below = below
+            found += self.take(sql, values, lowest=end or (oldest, -1), index=way.index)
+            self._below = start
+            if end is None or found > self._limit:
+                return None
+            below = end
+            floor = max(end[0], rest)
+            if late() and self._comes_on(floor):
+                return floor
+            size = LAST_WINDOW
+
+    def _window(self, way: _Way, below: Key, oldest: int, size: int) -> Key | None:
+        """The last place of the next so many rows along an index; None when there are no more than these."""
+        end: Key | None = self._connection.execute(
+            f"SELECT e.start_unix_ns, e.id FROM exchanges e INDEXED BY {way.index} WHERE {way.sql}"  # noqa: S608
+            " AND (e.start_unix_ns, e.id) < (?, ?) AND e.start_unix_ns >= ?"
+            " ORDER BY e.start_unix_ns DESC, e.id DESC LIMIT 1 OFFSET ?",
+            (*way.values, *below, oldest, size - 1),
+        ).fetchone()
+        return end
 
 
 def _key(row: tuple[Any, ...]) -> Key:

@@ -79,6 +79,7 @@ def test_every_page_of_every_query(connection, monkeypatch, characters, rare, bu
     """Whether there is time or not, one segment or many, and whether a word is rare or common."""
     monkeypatch.setattr(scan, "FIRST_WINDOW", 10)
     monkeypatch.setattr(scan, "LAST_WINDOW", 40)
+    monkeypatch.setattr(scan, "SEGMENT_WINDOW", 20)
     monkeypatch.setattr(scan, "RARE", rare)
     fill(connection, 300, characters=characters)
     for text, expected in QUERIES.items():
@@ -93,14 +94,31 @@ def test_without_time_a_page_is_short_and_goes_on(connection, monkeypatch):
     assert walk(connection, "duration>1h", budget=1000.0)[1] == 1
 
 
-def test_segments_that_overlap_in_time(connection):
+@pytest.mark.parametrize("window", [1, 7, 4000])
+@pytest.mark.parametrize("rare", [2000, 1])
+@pytest.mark.parametrize("query", ["heron", "heron or service:other", "not sparrow"])
+def test_segments_that_overlap_in_time(connection, monkeypatch, window, rare, query):
     """Arrival and start differ: each segment has something of all times."""
+    monkeypatch.setattr(scan, "SEGMENT_WINDOW", window)
+    monkeypatch.setattr(scan, "LAST_WINDOW", window)
+    monkeypatch.setattr(scan, "RARE", rare)
     for start in range(10):
         spans = [exchange_span(at=at, path=f"/{at}", response_body="heron") for at in range(start, 100, 10)]
         insert_batches(connection, [pack_batch(batch_of(*spans))], max_characters=1)
     assert len(search.segments(connection, 0, 2**62)) == 10
     for budget in (0.0, 1000.0):
-        assert walk(connection, "heron", limit=3, budget=budget)[0] == list(range(99, -1, -1))
+        assert walk(connection, query, limit=3, budget=budget)[0] == list(range(99, -1, -1))
+
+
+def test_all_at_the_same_moment(connection, monkeypatch):
+    """However short the time is, no page is the last one over again."""
+    monkeypatch.setattr(scan, "SEGMENT_WINDOW", 2)
+    monkeypatch.setattr(scan, "LAST_WINDOW", 2)
+    spans = [exchange_span(at=0, path=f"/{number}", response_body="heron") for number in range(20)]
+    for span in spans:
+        insert_batches(connection, [pack_batch(batch_of(span))], max_characters=300)
+    for query in ("heron", "heron or service:other", "service:orders"):
+        assert sorted(walk(connection, query, limit=3, budget=0.0)[0]) == list(range(20))
 
 
 def test_the_cursor_is_where_the_page_ended(connection):
