@@ -1,13 +1,14 @@
 """Soaks: long loads through the whole daemon, which captures and uploads everything meanwhile, and its memory.
 
-    python -m benchmarks.soak [FORM ...] [--short] [--calls N] [--connections N] [--seconds S] [--data-path auto|mitmproxy]
+    python -m benchmarks.soak [FORM ...] [--short] [--calls N] [--connections N] [--seconds S] [--worker relay|tls|flows]
 
 Forms, all by default: ``calls``, 200,000 gRPC calls on one connection; ``connections``, 100,000 gRPC connections with one call
 each; ``http1``, ten minutes of HTTP/1 over connections that come and go.
 
 What counts is the memory of the worker that serves: the median over the last tenth of the work, beside the median over the
-tenth behind the warm-up. It fails when that has grown beyond the form's limit, when a call fails, when the connections
-are not as many as they should be, or when a record is in no counter.
+tenth behind the warm-up. That is the relay worker; or the mitm worker, with gRPC inside of TLS that it opens (``tls``), or
+with everything as mitmproxy's flows (``flows``: ``data_path: mitmproxy``). A soak fails when that has grown beyond the form's
+limit, when a call fails, when the connections are not as many as they should be, or when a record is in no counter.
 """
 
 import argparse
@@ -16,18 +17,24 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from benchmarks import daemon, sink, soak_clients
 from benchmarks.backend_down import running
 from benchmarks.processes import BenchmarkError, memory, tree
+from benchmarks.soak_clients import SERVER_NAME
 from benchmarks.steady import serve_origin, served
+from sp_proxy.mitm import ca
+from sp_proxy.mitm.config import TlsConfig
 
 MIB = 1 << 20
 SILENCE_SECONDS = 120.0
@@ -110,21 +117,20 @@ def summary(samples: Sequence[tuple[float, int]]) -> Memory:
     return Memory(median(first), median(last), max(size for at, size in samples if at >= WARM_UP))
 
 
-def soak(form: Form, amount: float, data_path: str) -> Soaked:
+def soak(form: Form, amount: float, worker: str) -> Soaked:
     """One form with a daemon of its own. Raises BenchmarkError."""
-    settings: Mapping[str, Any] = {"data_path": data_path}
-    with (
-        tempfile.TemporaryDirectory(prefix="sp-proxy-soak-") as name,
-        served(form.serve, *form.serves) as origin,
-        served(sink.serve) as taking,
-        running(Path(name), origin, taking, settings) as (port, admin, pid),
-    ):
-        kind = b"sp_proxy.mitm" if data_path == "mitmproxy" else b"sp_proxy.relay"
+    with tempfile.TemporaryDirectory(prefix="sp-proxy-soak-") as name, ExitStack() as stack:
+        directory = Path(name)
+        settings, serves, trusts = prepared(directory, worker)
+        origin = stack.enter_context(served(form.serve, *form.serves, *serves))
+        taking = stack.enter_context(served(sink.serve))
+        port, admin, pid = stack.enter_context(running(directory, origin, taking, settings))
+        kind = b"sp_proxy.relay" if worker == "relay" else b"sp_proxy.mitm"
         samples: list[Sample] = []
         begun = time.monotonic()
         whole = 1000 if form.client is soak_clients.come_and_go else amount
         connections = 0
-        with client(form.client, port, amount) as told:
+        with client(form.client, port, amount, *trusts) as told:
             for said in told:
                 if isinstance(said, tuple):
                     (connections,) = said
@@ -143,12 +149,28 @@ def soak(form: Form, amount: float, data_path: str) -> Soaked:
         )
 
 
+def prepared(directory: Path, worker: str) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Settings for who shall serve; what the server and the client need for it beside."""
+    if worker == "relay":
+        return {}, [], []
+    if worker == "flows":
+        return {"data_path": "mitmproxy"}, [], []
+    authority = TlsConfig(ca_directory=str(directory / "ca"))
+    trusted = ca.create(directory / "ca").certificate_file
+    entry = ca.load(authority).get_cert(SERVER_NAME, [x509.DNSName(SERVER_NAME)])
+    private = entry.privatekey.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    certificate = directory / "server.pem"
+    certificate.write_bytes(private + entry.cert.to_pem())
+    tls = {"intercept": [SERVER_NAME], "ca_directory": authority.ca_directory, "trusted_ca_file": str(trusted)}
+    return {"tls": tls}, [str(certificate)], [str(trusted)]
+
+
 @contextmanager
-def client(work: Callable[..., None], port: int, amount: float) -> Iterator[Iterator[Any]]:
+def client(work: Callable[..., None], port: int, amount: float, *trusts: str) -> Iterator[Iterator[Any]]:
     """The client in its process; what it says, one by one, until it has finished."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=[sender, port, amount], daemon=True)
+    process = context.Process(target=work, args=[sender, port, amount, *trusts], daemon=True)
     process.start()
     sender.close()
     try:
@@ -239,9 +261,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=CALLS)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of http1")
-    parser.add_argument("--data-path", choices=["auto", "mitmproxy"], default="auto", help="which worker serves")
+    parser.add_argument("--worker", choices=["relay", "tls", "flows"], default="relay", help="who serves, and how")
     chosen = parser.parse_args(arguments)
-    chosen.forms = chosen.forms or list(FORMS)
+    chosen.forms = chosen.forms or [name for name in FORMS if name != "http1" or chosen.worker != "tls"]
+    if chosen.worker == "tls" and "http1" in chosen.forms:
+        parser.error("http1 has no form inside of TLS")
     for form in chosen.forms:
         if form not in FORMS:
             parser.error(f"{form!r} is unknown; known are {', '.join(FORMS)}")
@@ -260,7 +284,7 @@ def main() -> int:
     for name in chosen.forms:
         amount = chosen.amounts[name]
         try:
-            soaked = soak(FORMS[name], amount, chosen.data_path)
+            soaked = soak(FORMS[name], amount, chosen.worker)
         except BenchmarkError as error:
             print(f"{name}: {error}", file=sys.stderr)
             failed = True

@@ -10,6 +10,8 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -26,6 +28,8 @@ ABORTED = 0.1
 """The part of connections that their client breaks off in the middle of an answer."""
 ANSWER_BYTES = 1024
 METHODS = ("Get", "List", "Put", "Cancel")
+SERVER_NAME = "soak.test"
+"""Of the server inside of TLS."""
 _TIMEOUT = 60.0
 
 
@@ -46,9 +50,11 @@ class Progress:
 # ---- gRPC
 
 
-def serve_grpc(port: Connection) -> None:
-    """Answer every call of ``soak.Orders`` with its message, for ever."""
+def serve_grpc(port: Connection, certificate: str = "") -> None:
+    """Answer every call of ``soak.Orders`` with its message, for ever; inside of TLS with a certificate and key."""
     import grpc  # noqa: PLC0415  # only in this process
+
+    pem = Path(certificate).read_bytes() if certificate else b""  # key and certificate in one file
 
     async def answer(request: bytes, _: object) -> bytes:  # what a handler is
         return request
@@ -58,34 +64,44 @@ def serve_grpc(port: Connection) -> None:
         unary = grpc.unary_unary_rpc_method_handler(answer)
         handlers = dict.fromkeys(METHODS, unary)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("soak.Orders", handlers),))
-        port.send(server.add_insecure_port("127.0.0.1:0"))
+        if pem:
+            port.send(server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pem, pem)])))
+        else:
+            port.send(server.add_insecure_port("127.0.0.1:0"))
         await server.start()
         await server.wait_for_termination()
 
     asyncio.run(serve())
 
 
-def call_on_one_connection(teller: Connection, port: int, calls: int) -> None:
-    """Unary calls, some at a time, all on one connection."""
+def _channel(port: int, trusted: str, *options: tuple[str, int | str]) -> Any:
     import grpc  # noqa: PLC0415
+
+    if not trusted:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
+    credentials = grpc.ssl_channel_credentials(Path(trusted).read_bytes())
+    named = (*options, ("grpc.ssl_target_name_override", SERVER_NAME))
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=named)
+
+
+def call_on_one_connection(teller: Connection, port: int, calls: int, trusted: str = "") -> None:
+    """Unary calls, some at a time, all on one connection; inside of TLS where an authority is trusted."""
 
     async def call() -> int:
         progress = Progress(teller, calls)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with _channel(port, trusted) as channel:
             await _side_by_side(CALLS_AT_A_TIME, calls, lambda number: _call(channel, number), progress)
         return 1
 
     teller.send((asyncio.run(call()),))
 
 
-def call_on_new_connections(teller: Connection, port: int, connections: int) -> None:
+def call_on_new_connections(teller: Connection, port: int, connections: int, trusted: str = "") -> None:
     """A connection for each call."""
-    import grpc  # noqa: PLC0415
-
     options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))  # else channels share connections
 
     async def one(number: int) -> None:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        async with _channel(port, trusted, *options) as channel:
             await _call(channel, number)
 
     async def call() -> None:
@@ -95,9 +111,9 @@ def call_on_new_connections(teller: Connection, port: int, connections: int) -> 
     teller.send((connections,))
 
 
-async def _call(channel: object, number: int) -> None:
+async def _call(channel: Any, number: int) -> None:
     message = b"%d " % number * 8
-    method = channel.unary_unary(f"/soak.Orders/{METHODS[number % len(METHODS)]}")  # type: ignore[attr-defined]
+    method = channel.unary_unary(f"/soak.Orders/{METHODS[number % len(METHODS)]}")
     answer = await method(message, metadata=(("x-order", str(number)),), timeout=_TIMEOUT)
     if answer != message:
         raise BenchmarkError(f"the answer to call {number} was {answer[:40]!r}")

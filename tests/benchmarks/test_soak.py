@@ -74,6 +74,7 @@ def test_the_long_forms_are_the_usual_ones():
     assert chosen.amounts == {"calls": CALLS, "connections": CONNECTIONS, "http1": SECONDS}
     assert (CALLS, CONNECTIONS, SECONDS) == (200_000, 100_000, 600)
     assert options(["--short"]).amounts == SHORT
+    assert options(["--worker", "tls"]).forms == ["calls", "connections"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,8 @@ def test_the_long_forms_are_the_usual_ones():
         (["grpc"], "'grpc' is unknown; known are calls, connections, http1"),
         (["--calls", "0"], "at least 5"),
         (["--seconds", "many"], "--seconds"),
-        (["--data-path", "envoy"], "--data-path"),
+        (["--worker", "envoy"], "--worker"),
+        (["http1", "--worker", "tls"], "http1 has no form inside of TLS"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(arguments, message, capsys):
