@@ -39,6 +39,10 @@ class WorkerChannel:
         """End of file, or the channel was closed because of ``error``."""
         self.error = ""
         """Why it could not be read on; empty for an orderly end."""
+        self.reports = 0
+        """So many totals have come: a worker sends them once a second."""
+        self.taking = False
+        """What has come is being taken, and what comes meanwhile waits."""
         self.pending_bytes = 0
         """Of a frame that is not whole yet."""
 
@@ -121,8 +125,11 @@ async def receive(
                     channel.pending_bytes = reader.pending
                     match message:
                         case Records(exchanges):
+                            channel.taking = True
                             await consume(exchanges)
+                            channel.taking = False
                         case Totals():
+                            channel.reports += 1
                             reports.add(channel, totals, message)
                             totals = message
                         case Ready():

@@ -282,6 +282,8 @@ def main(config: MitmConfig) -> int:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # means something to the supervisor only
+
     async def run() -> None:
         await MitmWorker(config, asyncio.get_running_loop()).run()
 

@@ -287,6 +287,8 @@ def main(config: WorkerConfig) -> int:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # means something to the supervisor only
+
     async def run() -> None:
         await Worker(config, asyncio.get_running_loop()).run()
 

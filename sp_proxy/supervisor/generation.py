@@ -35,6 +35,12 @@ RELAY_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.relay")
 GRACE_MARGIN = 2.0
 """Seconds beyond the grace period after which a worker that was asked to drain is killed."""
 
+ABORT_PATIENCE = 0.6
+"""Seconds for a worker to reset its connections when everything ends at once."""
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at whether a worker reports, which it does as often."""
+SILENT_LOOKS = 15
+"""As many without a report mean that it is stuck: missed heartbeats have sent new connections past it long before."""
 END_PATIENCE = 1.0
 """Seconds in which a process whose channel has ended should have ended too, if that is why."""
 MAX_UNHEARD = 2
@@ -190,6 +196,7 @@ class Generation:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._note_ready, worker_id, process, channel)
                     nursery.start_soon(self._note_unheard, worker_id, life, channel)
+                    nursery.start_soon(self._watch_pulse, worker_id, process, channel)
                     nursery.start_soon(self._stop_when_asked, worker_id, life, process)
                     ended = describe_end(await process.wait())
                     nursery.cancel_scope.cancel()
@@ -202,9 +209,7 @@ class Generation:
             finally:
                 self._forget(worker_id, life)
                 if process.returncode is None:
-                    process.kill()
-                    with trio.CancelScope(shield=True):
-                        await process.wait()
+                    await _abort(process)
         life.over.set()
         self._changed()
 
@@ -259,12 +264,39 @@ class Generation:
         life.retire()
         life.over.set()
 
+    async def _watch_pulse(self, worker_id: int, process: trio.Process, channel: WorkerChannel) -> None:
+        """Kill a worker that has reported and does not any more, stopped or stuck: it serves nobody, and does not die of it."""
+        silent, seen = 0, 0
+        while silent < SILENT_LOOKS:
+            await trio.sleep(LOOK_INTERVAL)
+            if self._stopping.is_set() or channel.ended.is_set():
+                return
+            # Counted by looks and not by the clock: who has not been running has not been listening either.
+            silent = silent + 1 if channel.reports == seen and seen and not channel.taking else 0
+            seen = channel.reports
+        log.error("worker_stuck", worker=worker_id, pid=process.pid, silent_seconds=round(silent * LOOK_INTERVAL))
+        process.kill()
+
     async def _stop_when_asked(self, worker_id: int, life: _Life, process: trio.Process) -> None:
         await _first_of(self._stopping, life.stop)
         process.terminate()
         await trio.sleep(self.plan.config.grace_period + GRACE_MARGIN)
         log.error("worker_killed", worker=worker_id, pid=process.pid, reason="not drained within the grace period")
         process.kill()
+
+
+async def _abort(process: trio.Process) -> None:
+    """End it now, but let it reset its connections, as a worker does that is told twice to end: the kernel would end those of a
+    killed process as if all had been said.
+    """
+    with trio.CancelScope(shield=True):
+        for _ in range(3):  # it may not have been told even once, and signals that meet are one
+            process.terminate()
+            with trio.move_on_after(ABORT_PATIENCE / 3):
+                await process.wait()
+                return
+        process.kill()
+        await process.wait()
 
 
 async def _first_of(*events: trio.Event) -> None:

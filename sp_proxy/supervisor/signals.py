@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
+"""They would end the daemon, and mean nothing to it: somebody sends them to every process of a container."""
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *IGNORED)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -28,6 +30,8 @@ async def watch(
         name = signal.Signals(number).name
         if number == signal.SIGHUP:
             reload(name)
+        elif number in IGNORED:
+            log.warning("signal_ignored", signal=name)
         elif asked:
             log.warning("aborting", signal=name)
             abort(128 + number)

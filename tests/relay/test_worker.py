@@ -39,6 +39,16 @@ def test_it_ends_when_told(how: signal.Signals) -> None:
         assert worker.drained.wait(5)
 
 
+def test_a_signal_for_its_supervisor_means_nothing_to_it() -> None:
+    with listening() as listener, RunningWorker(listener.getsockname()) as worker:
+        worker.process.send_signal(signal.SIGHUP)
+        with worker.connect() as client:
+            client.sendall(GET)
+            with listener.accept()[0] as server:
+                assert exchange(client, server) == OK
+        assert worker.process.poll() is None
+
+
 def test_it_ends_when_its_supervisor_is_gone_and_gives_up_the_port() -> None:
     with RunningWorker(("127.0.0.1", 9)) as worker:
         worker.channel.shutdown(socket.SHUT_RDWR)

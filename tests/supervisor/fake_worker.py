@@ -5,6 +5,7 @@ Each connection first gets the worker's process id on a line, then an echo; GARB
 - ``dies``: exits with code 3 before it is ready, as long as the file FAKE_WORKER_UNTIL exists
 - ``hangs``: never gets ready
 - ``stubborn``: does not care for SIGTERM
+- ``reports``: is none: reports totals as a worker does, only more often
 
 A service name that begins with ``dies`` or ``hangs`` is such a flaw too: settings with which no worker comes up.
 """
@@ -16,12 +17,14 @@ import sys
 import threading
 from pathlib import Path
 
-from sp_proxy.channel.frames import Drained, Ready, Retired, frame
+from sp_proxy.channel.frames import Drained, Ready, Retired, Totals, frame
 from sp_proxy.relay.config import decode_config
 from sp_proxy.relay.loop_guard import LoopGuard
 
 GARBLE = b"garble"
 """Echoed to a client, and the channel is no sequence of frames any more."""
+REPORT_INTERVAL = 0.02
+"""Seconds."""
 
 
 def guarded(owner: int) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -89,7 +92,13 @@ def main() -> int:
         stopping.set()
         ending.set()
 
+    def report() -> None:
+        while not ending.wait(REPORT_INTERVAL):
+            channel.sendall(frame(Totals()))
+
     threading.Thread(target=watch_supervisor, daemon=True).start()
+    if flaw == "reports":
+        threading.Thread(target=report, daemon=True).start()
     ending.wait()
     for acceptor in acceptors:
         acceptor.join()

@@ -149,6 +149,27 @@ async def test_a_second_signal_ends_it_at_once(tmp_path, first, second, code):
         assert not alive(worker)
 
 
+async def test_a_second_signal_resets_what_is_not_over(tmp_path):
+    """An answer that is cut off must not look complete. With a real worker: a killed process's connections end in order."""
+    with socket.create_server(("127.0.0.1", 0)) as origin:
+        upstream = f"127.0.0.1:{origin.getsockname()[1]}"
+        async with running_daemon(upstream, directory=tmp_path, command=REAL) as daemon:
+            async with await daemon.connect() as stream:
+                await stream.send_all(b"GET /cut HTTP/1.0\r\n\r\n")
+                server, _ = await trio.to_thread.run_sync(origin.accept)
+                with server:
+                    server.sendall(b"HTTP/1.0 200 OK\r\n\r\nhalf of it")
+                    head = b""
+                    while not head.endswith(b"half of it"):
+                        head += await stream.receive_some()
+                    daemon.signal(signal.SIGTERM)
+                    await daemon.logged("draining")
+                    daemon.signal(signal.SIGTERM)
+                    with pytest.raises(trio.BrokenResourceError):
+                        await stream.receive_some()
+            assert await daemon.ended() == 128 + signal.SIGTERM
+
+
 async def test_the_grace_period_is_the_limit(tmp_path):
     async with (
         running_daemon(

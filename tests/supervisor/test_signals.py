@@ -4,6 +4,7 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from sp_proxy.supervisor.signals import watch
 
@@ -33,6 +34,15 @@ async def test_the_first_signal_drains(number):
 )
 async def test_the_second_one_aborts_with_its_exit_code(numbers, code):
     assert await told(*numbers) == [numbers[0].name, code]
+
+
+async def test_others_mean_nothing():
+    with capture_logs() as logs:
+        assert await told(signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR2) == ["SIGTERM"]
+    assert [(each["event"], each["signal"]) for each in logs] == [
+        ("signal_ignored", "SIGUSR1"),
+        ("signal_ignored", "SIGUSR2"),
+    ]
 
 
 async def test_sighup_reloads_at_any_time():

@@ -236,6 +236,30 @@ async def test_a_worker_that_does_not_drain_is_killed(monkeypatch):
     assert logs[-1]["ended"] == "killed by SIGKILL"
 
 
+async def test_a_worker_that_is_stuck_is_replaced(monkeypatch):
+    monkeypatch.setenv("FAKE_WORKER", "reports")
+    monkeypatch.setattr("sp_proxy.supervisor.generation.LOOK_INTERVAL", 0.1)
+    with capture_logs() as logs:
+        async with running() as run:
+            stuck = await run.served_by()
+            await trio.sleep(2)  # longer than a silent one would be left alive
+            assert run.workers.pids == {0: stuck}
+            os.kill(stuck, signal.SIGSTOP)
+            await run.until(lambda: run.workers.restart_total == 1)
+            assert await run.served_by() != stuck
+    (line,) = [line for line in logs if line["event"] == "worker_stuck"]
+    assert (line["pid"], line["silent_seconds"]) == (stuck, 2)
+    assert [line["ended"] for line in logs if line["event"] == "worker_died"] == ["killed by SIGKILL"]
+
+
+async def test_one_that_does_not_report_at_all_is_left_alone(monkeypatch):
+    monkeypatch.setattr("sp_proxy.supervisor.generation.LOOK_INTERVAL", 0.01)
+    async with running() as run:
+        pid = await run.served_by()
+        await trio.sleep(0.5)
+        assert await run.served_by() == pid
+
+
 async def test_cancelling_kills_the_workers():
     async with running(2) as run:
         await run.until(lambda: run.workers.ever_ready == {0, 1})
