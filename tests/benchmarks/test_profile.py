@@ -45,4 +45,4 @@ def test_a_worker_is_profiled():
         unavailable("py-spy may not look into other processes here (ptrace)")
     assert done.returncode == 0, done.stderr
     assert "CPU µs a request" in done.stdout
-    assert "data_received" in done.stdout
+    assert "relay/stream.py" in done.stdout
