@@ -12,7 +12,9 @@ from tests.taps.rig import Wire
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol-decisions.md").read_text("utf-8")
 HTTP1 = "".join(map(inspect.getsource, (http1_framing, http1_heads, http1_requests, http1_responses, http1_state)))
-HTTP2 = "".join(map(inspect.getsource, (http2, hpack)))
+HTTP2 = "".join(
+    path.read_text("utf-8") for path in (*Path(http2.__file__).parent.glob("http2*.py"), Path(hpack.__file__))
+)
 STRICT_ONLY = {"control_character", "invalid_target", "missing_host", "invalid_host"}
 
 
@@ -28,7 +30,7 @@ def http1_reasons() -> set[str]:
 
 def http2_reasons() -> set[str]:
     found: set[str] = set()
-    for given in re.findall(r"(?:_UnexpectedError|HpackError|_give_up)\((.*)\)", HTTP2):
+    for given in re.findall(r"(?:_?UnexpectedError|HpackError|_give_up)\((.*)\)", HTTP2):
         found |= set(re.findall(r'"(\w+)"', given))
     return found
 
