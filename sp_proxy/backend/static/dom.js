@@ -1,15 +1,47 @@
 // Elements and texts. Captured content becomes text nodes here, never markup: nothing in this page parses HTML.
 
+// Controls, what has no width, and what changes the order of the letters around it (bidi). Not the joiners of U+200C and
+// U+200D, without which some scripts cannot be written, nor tabs and ends of lines.
+const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\r(?!\n)/gu;
+
+// The text with a sign for every character that would not be seen, or would make others be seen elsewhere.
+export function visible(text) {
+  return String(text).replace(UNSEEN, (character) => {
+    const code = character.codePointAt(0);
+    if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    return code === 0x7f ? "\u2421" : `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  });
+}
+
+const SHOWN_ATTRIBUTES = new Set(["title", "aria-label", "placeholder"]);
+// A link leads into this page or to this origin, or to bytes that the page made.
+const LINK = /^(#|\/(?!\/)|blob:)/;
+
+// An element. Properties: `class`; `data` for data attributes; `onNAME` for listeners; all others are attributes, left out
+// where null, undefined or false. Children: elements, and texts, which are made visible.
 export function el(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
+  return filled(document.createElement(tag), properties, children);
+}
+
+// The same in SVG.
+export function svg(tag, properties = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), properties, children);
+}
+
+function filled(element, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
-    if (name === "class") element.className = value;
+    if (name === "class") element.setAttribute("class", value);
     else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "data") Object.assign(element.dataset, value);
+    else if (name === "href" && !LINK.test(value)) continue;
+    else if (SHOWN_ATTRIBUTES.has(name)) element.setAttribute(name, visible(value));
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : visible(child));
+  }
   return element;
 }
 
@@ -61,8 +93,8 @@ export function arrow(exchange) {
   return el("span", { class: `arrow ${exchange.direction}`, title: exchange.direction }, symbols[exchange.direction] || "·");
 }
 
-export const exchangeLink = (exchange) => `#/exchange/${exchange.span_id}?trace=${exchange.trace_id}`;
-export const traceLink = (traceId) => `#/trace/${traceId}`;
+export const exchangeLink = (exchange) => `#/exchange/${encodeURIComponent(exchange.span_id)}?trace=${encodeURIComponent(exchange.trace_id)}`;
+export const traceLink = (traceId) => `#/trace/${encodeURIComponent(traceId)}`;
 export const sessionLink = (sessionId) => `#/session/${encodeURIComponent(sessionId)}`;
 
 export async function get(path, parameters = {}, signal = undefined) {

@@ -4,7 +4,7 @@ import { arrow, dateTime, duration, el, get, problem, sessionLink, size, statusP
 
 const HIGHLIGHTED = 200_000;
 
-export function exchange(view, spanId, parameters) {
+export function mount(view, { ids: [spanId], query: parameters }) {
   const abort = new AbortController();
   view.replaceChildren(el("p", { class: "empty" }, "Loading"));
   get(`/api/v1/exchanges/${encodeURIComponent(spanId)}`, { trace: parameters.get("trace") }, abort.signal)

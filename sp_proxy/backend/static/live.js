@@ -1,12 +1,13 @@
 // The live list: a page from the API, then what arrives. The stream is opened first, so nothing falls between.
 
+import { connection } from "./connection.js";
 import { count, el, exchangeHead, exchangeRow, get, problem } from "./dom.js";
 
 const SHOWN = 500;
 const WAITING = 5000;
 const TEXT_FILTERS = [["q", "Query: text, status>=500, duration>1s …"], ["service", "Service"], ["method", "Method"], ["host", "Host"], ["path", "Path contains"], ["status", "Status, 200 or 5xx"]];
 
-export function live(view, parameters, connection) {
+export function mount(view, { query: parameters }) {
   const filters = Object.fromEntries(parameters);
   const rows = el("div", { class: "rows", role: "rowgroup" });
   const notice = el("p", { class: "notice", hidden: true });

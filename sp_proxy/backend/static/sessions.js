@@ -2,7 +2,7 @@
 
 import { count, dateTime, duration, el, exchangeHead, exchangeRow, get, problem, sessionLink, traceLink } from "./dom.js";
 
-export function sessions(view) {
+export function mountSessions(view) {
   const abort = new AbortController();
   const list = el("div", { class: "cards" });
   const more = el("button", { class: "older", hidden: true, onclick: () => load(more.value) }, "Load older");
@@ -38,7 +38,7 @@ function card(session) {
   );
 }
 
-export function session(view, sessionId) {
+export function mountSession(view, { ids: [sessionId] }) {
   const abort = new AbortController();
   view.replaceChildren(el("p", { class: "empty" }, "Loading"));
   get(`/api/v1/sessions/${encodeURIComponent(sessionId)}`, {}, abort.signal)

@@ -2,7 +2,7 @@
 
 import { arrow, count, dateTime, duration, el, exchangeLink, get, problem, statusPill, took } from "./dom.js";
 
-export function trace(view, traceId) {
+export function mount(view, { ids: [traceId] }) {
   const abort = new AbortController();
   view.replaceChildren(el("p", { class: "empty" }, "Loading"));
   Promise.all([
