@@ -43,6 +43,8 @@ COMMANDS = {
     "tail": Subcommand("sp_proxy.cli.tail", "Print exchanges as the embedded backend gets them."),
     "query": Subcommand("sp_proxy.cli.query", "Print the exchanges that a query asks for."),
     "show": Subcommand("sp_proxy.cli.show", "Print an exchange, a trace or a session in full."),
+    "rules": Subcommand("sp_proxy.cli.rules", "Ask which rule decides, or what another configuration would change."),
+    "replay": Subcommand("sp_proxy.cli.replay", "Send captured requests again, and compare the answers."),
     "spool": Subcommand("sp_proxy.cli.spool", "Look at the sending queue on disk, check, send or export it."),
     "inject": Subcommand("sp_proxy.cli.inject", "Add the sidecar to Kubernetes manifests, or take it away."),
     "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),
