@@ -9,7 +9,7 @@ listed() { sed -E '/^(#|$)/d; s/ .*//' scripts/debian-packages.txt; }
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     missing_tools=()
-    for tool in buildah curl h2load ip iptables mmdebstrap nft nginx runc setpriv shellcheck sysctl wrk; do
+    for tool in buildah chromium curl h2load ip iptables mmdebstrap nft nginx runc setpriv shellcheck sysctl wrk; do
         PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing_tools+=("$tool")
     done
     if ((${#missing_tools[@]})); then say "this is not Debian; tests and the demo miss: ${missing_tools[*]}"; fi
