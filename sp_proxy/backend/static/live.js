@@ -1,195 +1,272 @@
-// The live list: a page from the API, then what arrives. The stream is opened first, so nothing falls between.
+// The live view: a page from the API, then what arrives. The stream is opened before the page is asked for, so nothing falls
+// between; when it is opened again, after a break, the page closes the gap.
 
+import { bindKeys } from "./keys.js";
 import { connection } from "./connection.js";
-import { count, el, exchangeHead, exchangeRow, get, problem } from "./dom.js";
+import { compareWith, markedForCompare, markForCompare } from "./marks.js";
+import { count, el, exchangeLink, get, problem } from "./dom.js";
+import { Feed, identity, MOST } from "./feed.js";
+import { Filter } from "./filter.js";
+import { Rows } from "./rows.js";
 
-const SHOWN = 500;
-const WAITING = 5000;
-const TEXT_FILTERS = [["q", "Query: text, status>=500, duration>1s …"], ["service", "Service"], ["method", "Method"], ["host", "Host"], ["path", "Path contains"], ["status", "Status, 200 or 5xx"]];
+const PAGE = 200;
+const WAITING = 5_000; // exchanges held back while the list is paused
+const INTERVAL = 100; // milliseconds between two pictures of what arrived: more often nobody can read
+const FILTERS = ["q", "service", "direction", "method", "host", "path", "status", "session", "trace"];
 
-export function mount(view, { query: parameters }) {
-  const filters = Object.fromEntries(parameters);
-  const rows = el("div", { class: "rows", role: "rowgroup" });
-  const notice = el("p", { class: "notice", hidden: true });
-  const older = el("button", { class: "older", hidden: true, onclick: loadOlder }, "Load older");
-  const pause = el("button", { class: "pause", "aria-pressed": "false", onclick: togglePause }, "Pause");
-  const empty = el("p", { class: "empty", hidden: true }, "Nothing captured yet that matches. New exchanges appear here by themselves.");
-  const abort = new AbortController();
-  const known = new Map();
-  let exchanges = [];
-  let waiting = [];
-  let lost = 0;
-  let paused = false;
-  let frame = 0;
-  let next = "";
-  let loading = true;
-  let trimmed = false;
-
-  view.replaceChildren(
-    filterForm(filters, pause),
-    notice,
-    el("div", { class: "table", role: "table", "aria-label": "Exchanges, newest first" }, exchangeHead(), rows),
-    empty,
-    older,
-  );
-
-  const query = new URLSearchParams(Object.entries(filters).filter(([, value]) => value)).toString();
-  const stream = new EventSource(query ? `/api/v1/live?${query}` : "/api/v1/live");
-  stream.addEventListener("open", () => connection("live"));
-  stream.addEventListener("error", () => connection(stream.readyState === EventSource.CLOSED ? "off" : "reconnecting"));
-  stream.addEventListener("exchange", (event) => {
-    waiting.push(JSON.parse(event.data));
-    if (waiting.length > WAITING) {
-      waiting.shift();
-      lost += 1;
-    }
-    schedule();
-  });
-  stream.addEventListener("dropped", (event) => {
-    lost += JSON.parse(event.data).count;
-    schedule();
-  });
-  load();
-
-  async function load() {
-    try {
-      const page = await get("/api/v1/exchanges", { ...filters, limit: 200 }, abort.signal);
-      next = page.next;
-      page.exchanges.forEach((exchange) => known.set(identity(exchange), exchange));
-      exchanges = page.exchanges;
-      rows.replaceChildren(...exchanges.map(exchangeRow));
-      loading = false;
-      schedule();
-      render();
-    } catch (error) {
-      if (error.name !== "AbortError") rows.replaceChildren(problem(error));
-    }
-  }
-
-  async function loadOlder() {
-    if (trimmed) {
-      // The cursor is behind what was taken off the end: begin again.
-      trimmed = false;
-      known.clear();
-      await load();
-      return;
-    }
-    older.disabled = true;
-    try {
-      const page = await get("/api/v1/exchanges", { ...filters, before: next, limit: 200 }, abort.signal);
-      next = page.next;
-      const fresh = page.exchanges.filter((exchange) => !known.has(identity(exchange)));
-      fresh.forEach((exchange) => known.set(identity(exchange), exchange));
-      exchanges.push(...fresh);
-      rows.append(...fresh.map(exchangeRow));
-      older.hidden = !next;
-    } catch (error) {
-      if (error.name !== "AbortError") view.append(problem(error));
-    }
-    older.disabled = false;
-  }
-
-  function schedule() {
-    if (!frame) frame = requestAnimationFrame(() => {
-      frame = 0;
-      render();
-    });
-  }
-
-  function render() {
-    if (loading) return;
-    if (!paused) {
-      const fresh = waiting.filter((exchange) => known.get(identity(exchange))?.partial ?? true);
-      waiting = [];
-      for (const exchange of fresh) {
-        const partial = known.get(identity(exchange));
-        if (partial) remove(partial);
-        insert(exchange);
-      }
-      while (exchanges.length > SHOWN && fresh.length) {
-        known.delete(identity(exchanges.pop()));
-        rows.lastElementChild.remove();
-        trimmed = true;
-      }
-    }
-    const parts = [];
-    if (paused && waiting.length) parts.push(`${count(waiting.length, "new exchange")} waiting`);
-    if (lost) parts.push(`${count(lost, "exchange")} arrived faster than this page could show; reload to see them`);
-    notice.textContent = parts.join(" · ");
-    notice.hidden = parts.length === 0;
-    empty.hidden = exchanges.length > 0;
-    older.hidden = !next && !trimmed;
-  }
-
-  function remove(exchange) {
-    const place = exchanges.indexOf(exchange);
-    exchanges.splice(place, 1);
-    rows.children[place].remove();
-  }
-
-  function insert(exchange) {
-    known.set(identity(exchange), exchange);
-    let place = 0;
-    while (place < exchanges.length && exchanges[place].start_unix_ns > exchange.start_unix_ns) place += 1;
-    exchanges.splice(place, 0, exchange);
-    const row = exchangeRow(exchange);
-    row.classList.add("new");
-    rows.insertBefore(row, rows.children[place] || null);
-  }
-
-  function togglePause() {
-    paused = !paused;
-    pause.textContent = paused ? "Resume" : "Pause";
-    pause.setAttribute("aria-pressed", String(paused));
-    schedule();
-  }
-
-  return () => {
-    stream.close();
-    abort.abort();
-    cancelAnimationFrame(frame);
-    connection("");
-  };
+export function mount(root, { query }) {
+  const live = new Live(root, Object.fromEntries(FILTERS.map((name) => [name, query.get(name)]).filter(([, value]) => value)));
+  return () => live.close();
 }
 
-const identity = (exchange) => exchange.trace_id + exchange.span_id;
-
-function filterForm(filters, pause) {
-  const form = el("form", { class: "filters", role: "search" });
-  let timer = 0;
-  const apply = () => {
-    clearTimeout(timer);
-    const values = [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value);
-    const query = new URLSearchParams(values).toString();
-    location.hash = query ? `#/?${query}` : "#/";
-  };
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    apply();
-  });
-  form.addEventListener("change", apply);
-  for (const [name, label] of TEXT_FILTERS) {
-    form.append(el("input", { name, class: `f-${name}`, placeholder: label, "aria-label": label, value: filters[name] || "", autocomplete: "off", spellcheck: "false" }));
+class Live {
+  constructor(root, values) {
+    this.feed = new Feed();
+    this.rows = new Rows("Exchanges, newest first", () => this.loadOlder());
+    this.filter = new Filter(values, (changed) => this.refilter(changed));
+    this.waiting = [];
+    this.lost = 0;
+    this.paused = false;
+    this.timer = 0;
+    this.next = "";
+    this.olderQuery = null; // what `next` continues, where it is not the filter itself
+    this.loadingOlder = false;
+    this.abort = new AbortController();
+    this.stream = null;
+    this.pauseButton = el("button", { type: "button", class: "pause", "aria-pressed": "false", onclick: () => this.togglePause() }, "Pause");
+    this.counter = el("span", { class: "dim counter" });
+    this.notice = el("p", { class: "notice", role: "status", hidden: true });
+    this.empty = el("p", { class: "empty", hidden: true }, "Nothing captured yet that matches. New exchanges appear here by themselves.");
+    root.append(
+      el("div", { class: "toolbar" }, this.filter.element, this.counter, this.pauseButton),
+      this.notice,
+      this.rows.element,
+      this.empty,
+    );
+    this.rows.element.addEventListener("click", (event) => {
+      const row = event.target.closest(".row[data-id]");
+      if (row) this.rows.selected = row.dataset.id;
+    });
+    const marked = markedForCompare();
+    if (marked) this.rows.mark(marked.trace + marked.span);
+    this.unbind = bindKeys(this.keys());
+    this.onVisibility = () => (document.hidden ? this.disconnect() : this.connect());
+    document.addEventListener("visibilitychange", this.onVisibility);
+    this.begin();
   }
-  form.append(
-    el(
-      "select",
-      { name: "direction", "aria-label": "Direction" },
-      ["", "inbound", "outbound"].map((value) => el("option", { value, selected: (filters.direction || "") === value }, value || "Both directions")),
-    ),
-  );
-  for (const name of ["session", "trace"]) {
-    if (filters[name]) {
-      const clear = el("button", { type: "button", class: "chip", title: `Remove the filter on this ${name}` }, `${name} ${filters[name].slice(0, 24)} ✕`);
-      const field = el("input", { type: "hidden", name, value: filters[name] });
-      clear.addEventListener("click", () => {
-        field.remove();
-        apply();
-      });
-      form.append(field, clear);
+
+  keys() {
+    return [
+      { keys: ["j", "ArrowDown"], does: "Next exchange", run: () => this.step(1) },
+      { keys: ["k", "ArrowUp"], does: "Previous exchange", run: () => this.step(-1) },
+      { keys: ["Enter"], does: "Open the selected exchange", run: () => this.open() },
+      { keys: ["c"], does: "Mark the selected exchange, then compare another with it", run: () => this.compare() },
+      { keys: ["g", "Escape"], does: "To the newest, nothing selected", run: () => this.rows.toTop() },
+      { keys: ["/"], does: "Filter", run: () => { this.filter.query.focus(); this.filter.query.select(); } },
+      { keys: ["p"], does: "Pause, go on", run: () => this.togglePause() },
+    ];
+  }
+
+  // With a query, the API is asked first: a browser does not let a page read why an event stream was refused.
+  async begin() {
+    this.disconnect();
+    this.filter.complain("");
+    if (this.filter.values.q) {
+      connection("connecting");
+      try {
+        await get("/api/v1/exchanges", { ...this.filter.values, limit: 1 }, this.abort.signal);
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        connection("off");
+        this.feed.clear();
+        this.show([]);
+        this.empty.hidden = true;
+        this.filter.complain(error.message);
+        return;
+      }
+    }
+    this.connect();
+  }
+
+  connect() {
+    if (this.stream || document.hidden) return;
+    connection("connecting");
+    const stream = new EventSource(`/api/v1/live?${new URLSearchParams(this.filter.values)}`);
+    stream.addEventListener("open", () => {
+      connection("live");
+      this.load();
+    });
+    stream.addEventListener("error", () => connection(stream.readyState === EventSource.CLOSED ? "off" : "reconnecting"));
+    stream.addEventListener("exchange", (event) => {
+      this.waiting.push(JSON.parse(event.data));
+      this.schedule();
+    });
+    stream.addEventListener("dropped", (event) => {
+      this.lost += JSON.parse(event.data).count;
+      this.schedule();
+    });
+    this.stream = stream;
+  }
+
+  disconnect() {
+    this.stream?.close();
+    this.stream = null;
+    connection("");
+  }
+
+  refilter(values) {
+    const query = new URLSearchParams(values).toString();
+    history.pushState(null, "", query ? `#/live?${query}` : "#/live");
+    this.abort.abort();
+    this.abort = new AbortController();
+    this.feed.clear();
+    this.waiting = [];
+    this.lost = 0;
+    this.next = "";
+    this.olderQuery = null;
+    this.loadingOlder = false;
+    this.rows.toTop();
+    this.rows.update([]);
+    this.begin();
+  }
+
+  async load() {
+    try {
+      const page = await get("/api/v1/exchanges", { ...this.filter.values, limit: PAGE }, this.abort.signal);
+      const gap = this.feed.exchanges.length && page.next && !page.exchanges.some((exchange) => this.feed.has(exchange));
+      if (gap) this.feed.clear();
+      if (gap || !this.feed.exchanges.length) {
+        this.next = page.next;
+        this.olderQuery = null;
+      }
+      this.feed.add(page.exchanges);
+      this.lost = 0;
+      this.show([]);
+    } catch (error) {
+      this.fail(error);
     }
   }
-  if (Object.values(filters).some(Boolean)) form.append(el("a", { class: "clear", href: "#/" }, "Clear"));
-  form.append(el("span", { class: "space" }), pause);
-  return form;
+
+  async loadOlder() {
+    const { exchanges, trimmed } = this.feed;
+    if (this.loadingOlder || !exchanges.length || exchanges.length >= MOST || !(this.next || trimmed)) return;
+    this.loadingOlder = true;
+    const { signal } = this.abort;
+    try {
+      if (trimmed) {
+        // The cursor is behind what was let go: begin at the oldest that is left. JSON's numbers hold no nanoseconds.
+        const oldest = BigInt(Math.ceil(exchanges.at(-1).start_unix_ns / 1e6) + 1) * 1_000_000n;
+        const { q, ...rest } = this.filter.values;
+        this.olderQuery = { ...rest, q: `${q ? `(${q}) ` : ""}time<=${oldest}ns` };
+        this.next = "";
+        this.feed.trimmed = false;
+      }
+      const page = await get("/api/v1/exchanges", { ...(this.olderQuery || this.filter.values), before: this.next, limit: PAGE }, signal);
+      this.next = page.next;
+      this.feed.addOlder(page.exchanges);
+      this.loadingOlder = false;
+      this.show([]);
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      if (!signal.aborted) this.loadingOlder = false;
+    }
+  }
+
+  fail(error) {
+    if (error.name === "AbortError") return;
+    this.notice.replaceChildren(problem(error));
+    this.notice.hidden = false;
+  }
+
+  schedule() {
+    if (!this.timer) {
+      this.timer = setTimeout(() => {
+        this.timer = 0;
+        this.take();
+      }, INTERVAL);
+    }
+  }
+
+  take() {
+    if (this.waiting.length > WAITING) this.lost += this.waiting.splice(0, this.waiting.length - WAITING).length;
+    if (this.paused) {
+      this.say();
+      return;
+    }
+    const arrived = this.waiting;
+    this.waiting = [];
+    const fresh = arrived.filter((exchange) => !this.feed.has(exchange)).map(identity);
+    this.feed.add(arrived);
+    this.show(fresh);
+  }
+
+  show(fresh) {
+    this.rows.update(this.feed.exchanges, fresh);
+    this.empty.hidden = this.feed.exchanges.length > 0;
+    this.rows.element.hidden = !this.feed.exchanges.length;
+    this.say();
+  }
+
+  say() {
+    const { length } = this.feed.exchanges;
+    this.counter.textContent = length ? `${count(length, "exchange")}${this.next || this.feed.trimmed ? " and older ones" : ""}` : "";
+    const parts = [];
+    if (this.paused) parts.push(this.waiting.length ? `Paused: ${count(this.waiting.length, "new exchange")} waiting` : "Paused");
+    if (this.lost) parts.push(`${count(this.lost, "exchange")} arrived faster than this page could take them`);
+    this.notice.replaceChildren(parts.join(" · "));
+    if (this.lost) this.notice.append(" ", el("button", { type: "button", class: "inline", onclick: () => this.reload() }, "Show the newest"));
+    this.notice.hidden = !parts.length;
+  }
+
+  reload() {
+    this.feed.clear();
+    this.lost = 0;
+    this.load();
+  }
+
+  togglePause() {
+    this.paused = !this.paused;
+    this.pauseButton.textContent = this.paused ? "Go on" : "Pause";
+    this.pauseButton.setAttribute("aria-pressed", String(this.paused));
+    this.take();
+  }
+
+  step(by) {
+    const { exchanges } = this.feed;
+    if (!exchanges.length) return;
+    const place = this.feed.place(this.rows.selected);
+    const next = place < 0 ? 0 : Math.min(exchanges.length - 1, Math.max(0, place + by));
+    this.rows.select(identity(exchanges[next]));
+  }
+
+  selected() {
+    return this.feed.known.get(this.rows.selected) || null;
+  }
+
+  open() {
+    const exchange = this.selected();
+    if (exchange) location.hash = exchangeLink(exchange);
+  }
+
+  compare() {
+    const exchange = this.selected();
+    if (!exchange) return;
+    const marked = markedForCompare();
+    if (marked && marked.span !== exchange.span_id) {
+      location.hash = compareWith(marked, exchange);
+      return;
+    }
+    markForCompare(marked ? null : exchange);
+    this.rows.mark(marked ? "" : identity(exchange));
+  }
+
+  close() {
+    this.disconnect();
+    this.abort.abort();
+    clearTimeout(this.timer);
+    this.unbind();
+    this.rows.close();
+    document.removeEventListener("visibilitychange", this.onVisibility);
+  }
 }
