@@ -1,76 +1,31 @@
 import msgspec
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sp_proxy.backend.model import TraceSpan
-from sp_proxy.backend.tree import MAX_DEPTH, Node, call_tree
+from sp_proxy.backend.tree import call_tree
+from tests.backend.tracing import inbound, outbound, span
 
 
-def span(name: str, parent: str = "", at: int = 0, *, service: str = "a", failed: bool = False) -> TraceSpan:
-    return TraceSpan(
-        trace_id="t",
-        span_id=name,
-        parent_span_id=parent,
-        name=name,
-        kind="server",
-        start_unix_ns=100 + at,
-        duration_ns=10,
-        failed=failed,
-        service=service,
-        exchange=None,
-    )
-
-
-def shape(node: Node):
-    return (node.span.span_id, [shape(child) for child in node.children])
-
-
-def names(node: Node) -> list[str]:
-    found, waiting = [], [node]
-    while waiting:
-        here = waiting.pop()
-        found.append(here.span.span_id)
-        waiting += here.children
-    return found
-
-
-def test_children_stand_below_their_parents_by_start_time():
-    spans = [span("c", "a", 5, service="b"), span("b", "a", 2), span("a"), span("d", "c", 6, failed=True)]
-    tree = call_tree(spans, truncated=False)
-    assert [shape(root) for root in tree.roots] == [("a", [("b", []), ("c", [("d", [])])])]
-    assert (tree.spans, tree.services, tree.errors, tree.truncated) == (4, ["a", "b"], 1, False)
+def test_a_trace_is_told_as_a_whole():
+    spans = [span("c", "a", 5, service="b"), span("b", "a", 2), span("a"), span("d", "c", 6, failed=True, service="")]
+    tree = call_tree(spans, truncated=True)
+    assert (tree.trace_id, tree.spans, tree.services, tree.errors, tree.truncated) == ("t", 4, ["a", "b"], 1, True)
     assert (tree.start_unix_ns, tree.duration_ns) == (100, 16)
+    assert [node.span.span_id for node in tree.roots] == ["a"]
+    assert [row.span_id for row in tree.rows] == ["a", "b", "c", "d"]
+    assert sum(share.duration_ns for share in tree.spent) == sum(part.duration_ns for part in tree.critical_path) == 10
 
 
-def test_unknown_parents_make_roots():
-    tree = call_tree([span("b", "gone", 3), span("a", "", 5), span("c", "b", 4)], truncated=True)
-    assert [shape(root) for root in tree.roots] == [("b", [("c", [])]), ("a", [])]
-    assert tree.truncated
+def test_times_are_on_the_clock_of_the_root():
+    tree = call_tree([outbound("a", "", 500, 30), inbound("b", "a", 0, 10)], truncated=False)
+    assert (tree.start_unix_ns, tree.duration_ns) == (600, 30)
+    assert tree.roots[0].children[0].shift_ns == 510
 
 
-def test_circles_lose_nothing():
-    spans = [span("a", "b", 1), span("b", "a", 2), span("c", "b", 3), span("self", "self", 0)]
-    tree = call_tree(spans, truncated=False)
-    assert [shape(root) for root in tree.roots] == [("self", []), ("a", [("b", [("c", [])])])]
-
-
-def test_a_very_deep_chain_stays_readable():
-    spans = [span(f"{number:05}", f"{number - 1:05}" if number else "", number) for number in range(5000)]
-    tree = call_tree(spans, truncated=False)
-    (root,) = tree.roots
-    assert sorted(names(root)) == [one.span_id for one in spans]
-    decoded = msgspec.json.decode(msgspec.json.encode(tree))
-    depth, here = 1, decoded["roots"][0]
-    while here["children"]:
-        here, depth = here["children"][0], depth + 1
-    assert depth <= MAX_DEPTH
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 5)), min_size=1, unique_by=lambda t: t[0])
-)
-def test_every_span_stands_once(rows):
-    spans = [span(str(one), str(parent), at) for one, parent, at in rows]
-    tree = call_tree(spans, truncated=False)
-    placed = [name for root in tree.roots for name in names(root)]
-    assert sorted(placed) == sorted(one.span_id for one in spans)
+def test_a_very_deep_trace_stays_readable():
+    spans = [
+        outbound(f"{number:05}", f"{number - 1:05}" if number else "", number)
+        if number % 2
+        else inbound(f"{number:05}", f"{number - 1:05}" if number else "", number)
+        for number in range(5000)
+    ]
+    decoded = msgspec.json.decode(msgspec.json.encode(call_tree(spans, truncated=False)))
+    assert sum(1 + bool(row["inbound_span_id"]) for row in decoded["rows"]) == 5000
