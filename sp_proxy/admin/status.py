@@ -31,6 +31,7 @@ def status_document(supervisor: SupervisorStats, exporter: ExporterStats) -> dic
         "lost_before_the_exporter": exporter.channel_dropped,
         "held_bytes": exporter.held_bytes,
         "exporters": [_exporter(exporter, each) for each in exporter.destinations],
+        "worker_totals": [to_builtins(worker) for worker in exporter.workers],
     }
 
 

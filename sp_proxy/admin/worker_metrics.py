@@ -36,7 +36,10 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "tls_server_names": ("TLS connections by the server name that was asked for.", ("server_name",)),
     "tls_alpn": ("TLS connections by the first protocol that was offered.", ("protocol",)),
     # exchanges
-    "requests": ("Requests by the decision on them: captured, or why not.", _REASON),
+    "requests": (
+        "Requests by the decision on them (captured, or why not), and by the rule that decided, where one did.",
+        ("reason", "rule"),
+    ),
     "requests_skipped": ("Requests that could not be captured, by reason.", _REASON),
     "responses_skipped": ("Exchanges left out for their response, by reason.", _REASON),
     "captured": ("Exchanges recorded.", ()),

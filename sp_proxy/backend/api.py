@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sp_proxy.backend import parameters
+from sp_proxy.backend.daemons import Daemons
 from sp_proxy.backend.detail import span_view
 from sp_proxy.backend.download import Download
 from sp_proxy.backend.export.formats import FORMATS, full
+from sp_proxy.backend.health import DaemonList
 from sp_proxy.backend.hub import Hub
 from sp_proxy.backend.live import EventStream
 from sp_proxy.backend.store import Store
@@ -45,9 +47,10 @@ def error_answer(status: int, message: str, headers: Mapping[str, str] | None = 
 class Api:
     """The handlers, with what they need."""
 
-    def __init__(self, store: Store, hub: Hub) -> None:
+    def __init__(self, store: Store, hub: Hub, daemons: Daemons) -> None:
         self._store = store
         self._hub = hub
+        self._daemons = daemons
 
     async def exchanges(self, request: Request) -> Response:
         """``GET /api/v1/exchanges``."""
@@ -122,6 +125,11 @@ class Api:
         stats = msgspec.to_builtins(await self._store.stats())
         live = {"live_subscribers": self._hub.subscribers, "live_dropped": self._hub.dropped}
         return json_answer({**stats, **live})
+
+    async def daemons(self, request: Request) -> Response:
+        """``GET /api/v1/daemons``: how the daemons are that the settings name."""
+        _values(request)
+        return json_answer(DaemonList(daemons=await self._daemons.health()))
 
     async def export(self, request: Request) -> Response:
         """``GET /api/v1/export/{format}``: all that a query asks for, newest first, as a file."""

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sp_proxy.backend.api import Api, error_answer, json_answer
 from sp_proxy.backend.cors import cors_headers, is_preflight
+from sp_proxy.backend.daemons import Daemons
 from sp_proxy.backend.guard import Guard, Refusal
 from sp_proxy.backend.hub import Hub
 from sp_proxy.backend.intake import Intake
@@ -30,9 +31,11 @@ API = "/api/v1"
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-def build_app(store: Store, hub: Hub, guard: Guard, *, max_request_size: int) -> Starlette:
+def build_app(
+    store: Store, hub: Hub, guard: Guard, *, max_request_size: int, daemons: Daemons | None = None
+) -> Starlette:
     """The application on a store."""
-    api, page = Api(store, hub), Page()
+    api, page = Api(store, hub, daemons or Daemons([])), Page()
     intake = Intake(store, hub, guard, max_request_size=max_request_size)
     routes = [
         Route("/v1/traces", intake.traces, methods=["POST"]),
@@ -69,6 +72,7 @@ def addresses(api: Api) -> list[tuple[str, Callable[[Request], Awaitable[Respons
         ("/map", api.service_map),
         ("/logs", api.logs),
         ("/stats", api.stats),
+        ("/daemons", api.daemons),
         ("/live", api.live),
         ("/export/{format}", api.export),
         ("/openapi.json", _described),

@@ -126,7 +126,8 @@ def _notes(node: Node, inbound: Node | None, known: set[str]) -> list[str]:
     if exchange is not None and exchange.direction == "outbound" and inbound is None:
         said = "" if exchange.status or exchange.partial else f" and got no response{_in_words(exchange.error)}"
         found.append(f"{name} called {exchange.host or 'a host without a name'}{said}; nothing was captured there.")
-    if any(each is not None and each.partial for each in (exchange, inbound and inbound.span.exchange)):
+    halves = (exchange, inbound.span.exchange if inbound is not None else None)
+    if any(half is not None and half.partial for half in halves):
         found.append("This still goes on.")
     if inbound is not None and inbound.shift_ns != node.shift_ns:
         ahead = node.shift_ns - inbound.shift_ns

@@ -11,6 +11,7 @@ from msgspec import Struct
 from sp_proxy import __version__
 from sp_proxy.backend.detail import ExchangeView, SpanView
 from sp_proxy.backend.export.formats import FORMATS
+from sp_proxy.backend.health import DaemonList
 from sp_proxy.backend.log_model import LogPage
 from sp_proxy.backend.model import (
     ExchangePage,
@@ -109,6 +110,7 @@ OPERATIONS = (
     Operation("/map", "Who called whom in a time", (ServiceMap,), ("since", "until")),
     Operation("/logs", "Log records, newest first", (LogPage,), (*LOG_FILTERS, "before", "limit")),
     Operation("/stats", "Counts and bytes", (StoreStats, LiveCounts)),
+    Operation("/daemons", "How the daemons are that the settings name", (DaemonList,)),
     Operation(
         "/live",
         "Server-sent events: `exchange` (an ExchangeSummary), `dropped` (how many were lost)",

@@ -11,6 +11,7 @@ import trio
 from pydantic import SecretStr
 
 from sp_proxy.backend.app import build_app
+from sp_proxy.backend.daemons import Daemons
 from sp_proxy.backend.guard import Guard, only_loopback
 from sp_proxy.backend.hub import Hub
 from sp_proxy.backend.model import BackendError, StoreError
@@ -56,7 +57,8 @@ async def serve(
             )
         async with open_engine(settings) as store, trio.open_nursery() as nursery:
             hub = Hub()
-            app = build_app(store, hub, guard, max_request_size=settings.max_request_size)
+            daemons = Daemons(settings.daemons)
+            app = build_app(store, hub, guard, max_request_size=settings.max_request_size, daemons=daemons)
             nursery.start_soon(_expire, store, settings)
             await nursery.start(partial(run_server, app, bound, on_stop=hub.close))
             url = url_of(bound[0])

@@ -44,6 +44,14 @@ def backend(
     database: Annotated[
         Path | None, typer.Option("--database", metavar="FILE", help="Where to store: backend.database.")
     ] = None,
+    daemons: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--daemon",
+            metavar="[NAME=]HOST:PORT",
+            help="Admin server of a daemon whose health the page shows: backend.daemons. Can be repeated.",
+        ),
+    ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -61,6 +69,9 @@ def backend(
         flags["backend.listen"] = Flag("--listen", listen)
     if database is not None:
         flags["backend.database"] = Flag("--database", str(database))
+    if daemons:
+        named = [daemon.rpartition("=") for daemon in daemons]
+        flags["backend.daemons"] = Flag("--daemon", [{"name": name, "address": address} for name, _, address in named])
     settings = load_or_exit(config, assignments, flags, sends=False).settings
 
     import trio

@@ -78,6 +78,11 @@ class Decision(Struct, frozen=True):
     reason: str
     rule: str = ""
 
+    @property
+    def counter(self) -> str:
+        """What counts requests that were decided so."""
+        return f"requests:{self.reason}:{self.rule}" if self.rule else f"requests:{self.reason}"
+
 
 DISABLED: Final = Decision(capture=False, inject=True, reason="disabled")
 DIRECTION_OFF: Final = Decision(capture=False, inject=True, reason="direction_off")

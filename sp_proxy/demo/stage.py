@@ -26,7 +26,8 @@ from sp_proxy.demo.places import Host, Namespace, Place, connect, python, run_to
 from sp_proxy.demo.shop import report
 from sp_proxy.demo.shop.customers import Traffic
 from sp_proxy.demo.shop.report import CUSTOMERS
-from sp_proxy.settings.backend import Backend
+from sp_proxy.demo.window import Window
+from sp_proxy.settings.backend import Backend, Daemon
 from sp_proxy.settings.types import Address
 
 START_SECONDS = 60.0
@@ -54,6 +55,8 @@ class Stage:
         self._plan: Layout
         self.daemons: dict[str, Child] = {}
         self.services: list[Child] = []
+        self.windows: dict[str, Window] = {}
+        """Through which the backend sees the daemons' admin servers, by service."""
         self.calls = CallBook()
         self._everything: list[Child] = []
         self._daemon_user: int | None = None
@@ -115,7 +118,14 @@ class Stage:
         database.mkdir(mode=0o700)
         if self._daemon_user is not None:
             os.chown(database, self._daemon_user, self._daemon_user)
-        settings = Backend(listen=Address(LOOPBACK, self.backend.port), database=str(database / "demo.sqlite3"))
+        for name in CALLS:
+            window = self.windows[name] = Window(self.places[name])
+            self._stack.callback(window.close)
+        settings = Backend(
+            listen=Address(LOOPBACK, self.backend.port),
+            database=str(database / "demo.sqlite3"),
+            daemons=[Daemon(address=window.address, name=name) for name, window in self.windows.items()],
+        )
         ours, theirs = socket.socketpair()
         self._stack.callback(ours.close)  # its end is the backend's
         with theirs:
@@ -174,6 +184,7 @@ class Stage:
                 words += [f"--{name}", _text(address)]
             self.services.append(self._start_reporting(member.name, words, [sock.fileno()]))
             sock.close()
+            self.windows[member.name].look_at(member.admin)
         for member in plan.members:
             config = self._config(member)
             command = python("-m", "sp_proxy.cli.main", "run", "--config", str(config))

@@ -62,7 +62,7 @@ class Capture:
         authority = authority or request.headers.get("host", "").encode("utf-8", "surrogateescape")
         target = request.data.path
         decision = context.policy.request(context.direction, request.data.method, target, authority, lower)
-        context.counters["requests:" + decision.reason] += 1
+        context.counters[decision.counter] += 1
         exchange = OpenExchange(
             context,
             live.endpoints(flow.server_conn.peername),

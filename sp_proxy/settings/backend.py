@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 
 from sp_proxy.settings.section import Section
-from sp_proxy.settings.types import Address, Duration, Size, Url
+from sp_proxy.settings.types import Address, Duration, Line, Size, Url
 
 
 def _origin(value: str) -> str:
@@ -23,6 +23,22 @@ class Tenant(Section):
 
     public_key: SecretStr = Field(description="Its `x-public-key`, which is thereby accepted.", min_length=1)
     retention: Duration = Field(gt=0, description="What it sends is removed after this long.")
+
+
+def _with_host(address: Address) -> Address:
+    if not address.host:
+        raise ValueError("HOST:PORT of a daemon's admin server (the host is missing)")
+    return address
+
+
+AdminAddress = Annotated[Address, AfterValidator(_with_host)]
+
+
+class Daemon(Section):
+    """A daemon whose health the page shows."""
+
+    address: AdminAddress = Field(description="HOST:PORT of its admin server.")
+    name: Line = Field("", description="What the page calls it; empty means the address.")
 
 
 def _identifier(value: str) -> str:
@@ -68,6 +84,9 @@ class Backend(Section):
     tenants: list[Tenant] = Field([], description="Keys with a retention of their own, beside `public_keys`.")
     allowed_origins: list[Origin] = Field(
         [], description="Origins whose pages may send and ask from a browser (CORS), like `https://app.example`."
+    )
+    daemons: list[Daemon] = Field(
+        [], description="Daemons whose health the page shows; with `enabled`, the one beside it is among them."
     )
     retention: Duration = Field(7 * 86400.0, gt=0, description="Spans and log records are removed after this long.")
     max_database_size: Size = Field(1 << 30, ge=1 << 20, description="Above it the oldest are removed.")

@@ -13,7 +13,9 @@ import trio
 from sp_proxy.backend.model import BackendError
 from sp_proxy.backend.process import run_process
 from sp_proxy.core.restarts import RestartPolicy, Restarts
+from sp_proxy.settings.backend import Backend, Daemon
 from sp_proxy.settings.model import SettingsModel
+from sp_proxy.settings.types import Address
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -27,10 +29,23 @@ async def keep_backend(
         restarts.started(0, trio.current_time())
         try:
             await run_process(
-                settings.backend, sockets=sockets, log_level=settings.log.level, log_format=settings.log.format
+                beside(settings), sockets=sockets, log_level=settings.log.level, log_format=settings.log.format
             )
         except (BackendError, OSError) as error:
             delay = restarts.exited(0, trio.current_time(), random.random())  # noqa: S311  # jitter
             # One line: what there is to say about the cause, the child has said.
             log.warning("backend_failed", reason=str(error), restart_in_seconds=round(delay, 3))
             await trio.sleep(delay)
+
+
+def beside(settings: SettingsModel) -> Backend:
+    """The backend's settings, with this daemon as the first of those whose health it shows."""
+    if not settings.admin.enabled:
+        return settings.backend
+    listen = settings.admin.listen
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+    address = Address(host, listen.port)
+    others = [each for each in settings.backend.daemons if each.address != address]
+    named = [each for each in settings.backend.daemons if each.address == address]
+    own = named or [Daemon(address=address, name="this daemon")]
+    return settings.backend.model_copy(update={"daemons": [*own, *others]})

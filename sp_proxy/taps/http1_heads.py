@@ -116,7 +116,7 @@ class Heads:
             method == b"CONNECT" or lower.find(b"\r\nupgrade:") >= 0,
             fault,
             decision,
-            "requests:" + decision.reason,
+            decision.counter,
             plain,
         )
         return self._requests.keep(head, read, len(head)) if plain else read

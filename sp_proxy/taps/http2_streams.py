@@ -193,7 +193,7 @@ class Streams:
         if not authority and (at := lower.find(b"\r\nhost:")) >= 0:
             authority = fields[at + 7 : fields.find(b"\r\n", at + 7)].strip(b" \t")
         decision = context.policy.request(context.direction, method, target, authority, lower)
-        context.counters["requests:" + decision.reason] += 1
+        context.counters[decision.counter] += 1
         exchange = OpenExchange(
             context,
             self._endpoints,

@@ -7,7 +7,7 @@ import pytest
 
 from sp_proxy.admin.metrics import SupervisorStats
 from sp_proxy.admin.status import status_document
-from sp_proxy.exporter.stats import DestinationStats, ExporterStats, SpoolStats
+from sp_proxy.exporter.stats import DestinationStats, ExporterStats, SpoolStats, WorkerStats
 
 SUPERVISOR = SupervisorStats(2, 1, 0, False, 0, 0, 0, False, True)
 STATS = ExporterStats(
@@ -32,7 +32,7 @@ STATS = ExporterStats(
         DestinationStats(name="b", accepted=85),
         DestinationStats(name="late", elsewhere=80, accepted=5),
     ),
-    workers=(),
+    workers=(WorkerStats(0, True, {"captured": 100}, {"cpu_seconds": 1.5}),),
 )
 
 
@@ -44,6 +44,9 @@ def test_the_equation_can_be_checked_by_a_reader():
         )
     assert document["balanced"] is True
     assert document["lost_before_the_exporter"] == {"channel_full": 7}
+    (worker,) = document["worker_totals"]
+    assert (worker["worker_id"], worker["connected"]) == (0, True)
+    assert (worker["counters"], worker["gauges"]) == ({"captured": 100}, {"cpu_seconds": 1.5})
     first = document["exporters"][0]
     assert first["dropped"] == {"queue_full": 11, "sampled_out": 10}
     assert first["spool"]["entries"] == 2

@@ -47,12 +47,15 @@ def test_labels_tell_what_was_counted():
         "tls_connections:443": 3,
         "tls_server_names:a.test": 4,
         "tls_alpn:h2": 5,
+        "requests:no_rule": 6,
+        "requests:captured:server[0]": 7,
     }
     made = families(WorkerStats(0, connected=True, counters=counters, gauges={}))
     assert samples(made["raw_connections"]) == {("0", "5432", "not_http"): 2, ("0", "other", "tls"): 1}
     assert samples(made["tls_connections"]) == {("0", "443"): 3}
     assert samples(made["tls_server_names"]) == {("0", "a.test"): 4}
     assert samples(made["tls_alpn"]) == {("0", "h2"): 5}
+    assert samples(made["requests"]) == {("0", "no_rule", ""): 6, ("0", "captured", "server[0]"): 7}
 
 
 def test_what_has_not_happened_yet_is_a_family_too():

@@ -68,7 +68,7 @@ CHECKS = (
 
 ADDRESSES = [operation.path for operation in OPERATIONS if operation.path != "/live"]
 # Where any text is right, or nearly: schemathesis would have to search long for something wrong.
-NOTHING_TO_BE_WRONG = {"/sessions/{session_id}", "/sessions", "/traces", "/stats", "/openapi.json"}
+NOTHING_TO_BE_WRONG = {"/sessions/{session_id}", "/sessions", "/traces", "/stats", "/daemons", "/openapi.json"}
 PROBED = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 

@@ -47,6 +47,31 @@ def test_it_prints_the_address_and_ends_cleanly(tmp_path, number):
     assert (tmp_path / "here.sqlite3").exists()
 
 
+def test_daemons_whose_health_it_shows(tmp_path):
+    port, nobody = free_port(), free_port()
+    daemons = ["--daemon", f"orders=127.0.0.1:{nobody}", "--daemon", f"localhost:{nobody}"]
+    process = command("--listen", f"127.0.0.1:{port}", *daemons, cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/daemons", timeout=60) as answer:
+        told = json.load(answer)["daemons"]
+    process.terminate()
+    process.communicate(timeout=20)
+    assert [(each["name"], each["address"]) for each in told] == [
+        ("orders", f"127.0.0.1:{nobody}"),
+        (f"localhost:{nobody}", f"localhost:{nobody}"),
+    ]
+    assert all(each["problem"] for each in told)
+
+
+def test_a_daemon_without_a_host_is_a_mistake(tmp_path):
+    process = command("--daemon", "orders=16021", cwd=tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith("sp-proxy: --daemon: backend.daemons[0].address: found")
+    assert err.count("\n") == 1
+
+
 def test_a_config_file_with_flags_on_top(tmp_path):
     port = free_port()
     (tmp_path / "config.yaml").write_text("backend:\n  database: ':memory:'\n  listen: 127.0.0.1:1\n")

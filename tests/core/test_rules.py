@@ -299,3 +299,9 @@ def test_any_request_is_decided_as_a_plain_reading_of_the_rules_says(rules, targ
     matching = [rule for rule in rules if selects(rule)]
     expected = not rules or (bool(matching) and not any(rule.exclude for rule in matching))
     assert decide(policy, target, authority=authority, method=method).capture == expected
+
+
+def test_decisions_are_counted_by_reason_and_rule():
+    policy = Policy(PolicyConfig(server_rules=(RuleConfig(paths=("^/yes",)),)))
+    assert decide(policy, b"/yes").counter == "requests:captured:server[0]"
+    assert decide(policy, b"/no").counter == "requests:no_rule"

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import httpx
+import pytest
 import trio
 from structlog.testing import capture_logs
 
 from sp_proxy.core.restarts import RestartPolicy
-from sp_proxy.settings.backend import Backend
-from sp_proxy.settings.model import SettingsModel
+from sp_proxy.settings.backend import Backend, Daemon
+from sp_proxy.settings.model import Admin, SettingsModel
 from sp_proxy.settings.types import Address
-from sp_proxy.supervisor.backend import keep_backend
+from sp_proxy.supervisor.backend import beside, keep_backend
 from sp_proxy.supervisor.sockets import bind_address
 
 QUICK = RestartPolicy(initial=0.01, maximum=0.05)
@@ -43,3 +44,18 @@ async def test_one_that_cannot_start_is_tried_again_with_a_line_each_time(tmp_pa
             nursery.cancel_scope.cancel()
     assert {line["event"] for line in logs} == {"backend_failed"}
     assert all("no-such-directory" in line["reason"] for line in logs)
+
+
+@pytest.mark.parametrize(
+    "listen, address", [("16021", "127.0.0.1:16021"), ("[::]:9", "[::1]:9"), ("10.0.0.1:9", "10.0.0.1:9")]
+)
+def test_it_shows_the_health_of_this_daemon_first(listen, address):
+    other = Daemon(address=Address("127.0.0.1", 5), name="orders")
+    asked = SettingsModel(admin=Admin(listen=Address.parse(listen)), backend=Backend(daemons=[other]))
+    assert beside(asked).daemons == [Daemon(address=Address.parse(address), name="this daemon"), other]
+
+
+def test_a_daemon_that_is_named_keeps_its_name_and_one_without_an_admin_server_is_not_asked():
+    named = Backend(daemons=[Daemon(address=Address("127.0.0.1", 16021), name="orders")])
+    assert beside(SettingsModel(backend=named)).daemons == named.daemons
+    assert beside(SettingsModel(admin=Admin(enabled=False))).daemons == []

@@ -103,7 +103,7 @@ def test_what_no_rule_selects_is_injected_and_not_recorded():
     wire = Wire(policy=policy).client(no).server(OK).client(yes).server(OK)
     assert wire.up == with_injected(no) + with_injected(yes)
     assert [(record.target, record.rule) for record in wire.records] == [(b"/yes", "server[0]")]
-    assert wire.counters == {"requests:no_rule": 1, "requests:captured": 1, "captured": 1}
+    assert wire.counters == {"requests:no_rule": 1, "requests:captured:server[0]": 1, "captured": 1}
 
 
 # ---- bodies
