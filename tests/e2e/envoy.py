@@ -53,9 +53,19 @@ def remove_istio(namespace: Namespace, writer: str) -> None:
 
 
 class Envoy:
-    """One that can be ended and begun again. ``own_services``: virtual hosts of the mesh that are this pod itself."""
+    """One that can be ended and begun again. ``own_services``: virtual hosts of the mesh that are this pod itself.
 
-    def __init__(self, namespace: Namespace, directory: Path, own_services: Mapping[str, int]) -> None:
+    ``requests_per_connection``, upstream: connections kept from before a change of the rules go on as they did.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        directory: Path,
+        own_services: Mapping[str, int],
+        *,
+        requests_per_connection: int = 1,
+    ) -> None:
         self._namespace = namespace
         self._directory = directory
         directory.mkdir()
@@ -63,6 +73,7 @@ class Envoy:
         certificate.chmod(0o644)
         self.certificate = certificate
         self._own_services = own_services
+        self._requests_per_connection = requests_per_connection
         self._process: subprocess.Popen[Any] | None = None
 
     def start(self, trusted: Path) -> None:
@@ -86,6 +97,11 @@ class Envoy:
 
         eventually(look, lambda answer: answer[0] == 200, "Envoy is ready")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -98,6 +114,7 @@ class Envoy:
 
     def _configuration(self, trusted: Path) -> dict[str, Any]:
         namespace = self._namespace
+        cluster = partial(_cluster, requests_per_connection=self._requests_per_connection)
         mutual_tls = {
             "common_tls_context": {
                 "tls_certificates": [
@@ -138,7 +155,7 @@ class Envoy:
                     }
                 )
         own = [
-            _cluster(f"own-{name}", "STATIC", transport_socket=upstream_tls)
+            cluster(f"own-{name}", "STATIC", transport_socket=upstream_tls)
             | {
                 "load_assignment": {
                     "cluster_name": f"own-{name}",
@@ -148,7 +165,7 @@ class Envoy:
             for name, port in self._own_services.items()
         ]
         passing = [
-            _cluster(
+            cluster(
                 f"inbound{family}",
                 "ORIGINAL_DST",
                 upstream_bind_config={"source_address": _address(source, 0)["socket_address"]},
@@ -163,8 +180,8 @@ class Envoy:
                     _listener("inbound", 15006, ["tls_inspector"], chains),
                 ],
                 "clusters": [
-                    _cluster("mesh", "ORIGINAL_DST", transport_socket=upstream_tls),
-                    _cluster("others", "ORIGINAL_DST"),
+                    cluster("mesh", "ORIGINAL_DST", transport_socket=upstream_tls),
+                    cluster("others", "ORIGINAL_DST"),
                     *own,
                     *passing,
                 ],
@@ -191,11 +208,10 @@ def _route(cluster: str) -> dict[str, Any]:
     return {"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "20s"}}
 
 
-def _cluster(name: str, kind: str, **fields: Any) -> dict[str, Any]:
-    # A request a connection: those kept from before a change of the rules would go on as they did.
+def _cluster(name: str, kind: str, *, requests_per_connection: int, **fields: Any) -> dict[str, Any]:
     protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     options = {
-        "common_http_protocol_options": {"max_requests_per_connection": 1},
+        "common_http_protocol_options": {"max_requests_per_connection": requests_per_connection},
         "explicit_http_config": {"http_protocol_options": {}},
     }
     fields = {**fields, "typed_extension_protocol_options": {protocol: _typed(protocol, **options)}}

@@ -1,0 +1,139 @@
+"""Judges the delivery: where every exchange is, whether some came twice, whether the books are right. Pure.
+
+An exchange is expected that a client saw answered through sp_proxy. Then it was accepted; or it ended so shortly before its
+worker or its exporter was killed that docs/delivery.md lets it be lost; or it is among those that the exporter held in memory when
+it was killed, or that were dropped with a reason: of these the number is known, and there may be no more missing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.chaos.clients import Request
+from benchmarks.chaos.history import Done, History, Killed
+from benchmarks.chaos.schedule import Kind
+from benchmarks.chaos.sink import Accepted, Answered, Entry
+from benchmarks.chaos.traffic import SHOP
+
+CHANNEL_SECONDS = 1.0
+"""Before the death of a worker, for what it had not handed on: 5 ms, and a busy machine."""
+EXPORTER_SECONDS = 2.0
+"""Before the death of a supervisor, for what was on its way to the count of what waits: channel, batch, the look itself."""
+AFTER = 0.5
+"""Seconds by which a client may know of its answer later than the process that gave it lived."""
+CUT_OFF_SECONDS = 6.0
+"""In which a reload, or an end, lets uploads that are under way finish, or cuts them off."""
+SHOWN = 10
+"""Paths in a line."""
+_LATE = {Kind.BACKEND_KILLED, Kind.BACKEND_STOPPED, Kind.BACKEND_LOSSY, Kind.SUPERVISOR_STOPPED}
+_ENVOYS = {Kind.ENVOY_KILLED, Kind.ENVOY_STOPPED, Kind.PEER_KILLED, Kind.PEER_STOPPED}
+_CUT_OFF = {Kind.SETTINGS_CHANGED, Kind.SETTINGS_WRONG, Kind.TERMINATED}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The judgement; numbers are exchanges."""
+
+    expected: int
+    """That a client saw answered through sp_proxy."""
+    accepted: int
+    """Of those."""
+    lost_with_processes: int
+    """By their time."""
+    among: int
+    """Missing otherwise: in memory of a killed exporter, or dropped."""
+    in_memory: int
+    """Records that killed exporters held."""
+    dropped: dict[str, int]
+    """By reason."""
+    unknown: int
+    """Accepted, and not among the expected: their client did not see the answer."""
+    twice: dict[str, int]
+    """Accepted again, by why."""
+    offences: list[str]
+
+
+def judge(requests: Sequence[Request], entries: Sequence[Entry], history: History) -> Delivery:
+    """All requests, and all that the backend has written."""
+    expected = {each.path: each.ended for each in requests if each.pod == SHOP and not each.error and each.hops}
+    accepted = [each for each in entries if isinstance(each, Accepted)]
+    answered = {each.batch: each.time for each in entries if isinstance(each, Answered)}
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    taken: defaultdict[str, list[Accepted]] = defaultdict(list)
+    for batch in accepted:
+        for span, path in batch.spans:
+            ids[path].add(span)
+            taken[span].append(batch)
+    missing = sorted(expected.keys() - ids.keys())
+    elsewhere = [path for path in missing if not any(_may_be_lost(expected[path], kill) for kill in history.kills)]
+    dropped = _dropped(history)
+    in_memory = sum(kill.waiting for kill in history.kills if kill.supervisor)
+    issued = {each.path for each in requests}
+    twice = _twice(taken, answered, history)
+
+    offences = [f"{path} was captured as {len(found)} exchanges" for path, found in ids.items() if len(found) > 1]
+    offences += [f"{path} was accepted, and nobody asked for it" for path in sorted(ids.keys() - issued)]
+    if len(elsewhere) > in_memory + sum(dropped.values()):
+        offences.append(
+            f"{len(elsewhere)} exchanges are nowhere, {in_memory} were in memory, {sum(dropped.values())} dropped: "
+            + ", ".join(elsewhere[:SHOWN])
+        )
+    if twice["unexplained"]:
+        offences.append(f"{twice['unexplained']} exchanges were accepted again without a reason")
+    claimed, found = sum(life.accepted for life in history.lives), sum(len(batch.spans) for batch in accepted)
+    if claimed > found:
+        offences.append(f"{claimed} records count as accepted, and the backend has accepted {found}")
+    return Delivery(
+        len(expected),
+        len(expected) - len(missing),
+        len(missing) - len(elsewhere),
+        len(elsewhere),
+        in_memory,
+        dropped,
+        len(ids.keys() - expected.keys()),
+        dict(sorted(twice.items())),
+        offences,
+    )
+
+
+def _may_be_lost(ended: float, kill: Killed) -> bool:
+    before = EXPORTER_SECONDS if kill.supervisor else CHANNEL_SECONDS
+    return kill.at - before <= ended <= kill.gone + AFTER
+
+
+def _dropped(history: History) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for life in history.lives:
+        found.update(life.dropped)
+        found["rejected"] += life.rejected
+        found["channel"] += life.lost_before
+        found["shutdown"] += life.lost_at_shutdown
+    return {reason: count for reason, count in sorted(found.items()) if count}
+
+
+def _twice(taken: dict[str, list[Accepted]], answered: dict[str, float], history: History) -> Counter[str]:
+    """Spans that were accepted again, by the reason why the daemon could not know of an acceptance before."""
+    reasons: Counter[str] = Counter()
+    memory: dict[str, str] = {}
+    for batches in taken.values():
+        for before in batches[:-1]:
+            if before.batch not in memory:
+                memory[before.batch] = _why(before, answered.get(before.batch), history)
+            reasons[memory[before.batch]] += 1
+    return reasons
+
+
+def _why(before: Accepted, answered: float | None, history: History) -> str:
+    if answered is None:
+        return "answer lost"
+    near = [each for each in history.done if _meets(each, before.time - 1.0, answered + CUT_OFF_SECONDS)]
+    if any(kill.supervisor and before.time - 1.0 <= kill.at <= answered + EXPORTER_SECONDS for kill in history.kills):
+        return "killed before it was removed"
+    for kinds, reason in ((_LATE, "answer late"), (_ENVOYS, "Envoy down"), (_CUT_OFF, "attempt cut off")):
+        if any(each.kind in kinds for each in near):
+            return reason
+    return "unexplained"
+
+
+def _meets(done: Done, begun: float, over: float) -> bool:
+    return done.begun <= over and begun <= done.over
