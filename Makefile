@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install packages test lint format lock upgrade demo bench soak fuzz clean
+.PHONY: help install packages test lint format lock upgrade demo bench soak chaos fuzz clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,9 @@ bench: packages install ## Run the benchmarks beside Envoy, mitmproxy and proxy.
 
 soak: install ## Soak the daemon: gRPC calls, gRPC connections, HTTP/1 that comes and goes (20 minutes; ARGS=--short: half a one)
 	.venv/bin/python -m benchmarks.soak $(ARGS)
+
+chaos: packages install ## Kill, stop and change everything in a pod beside Envoy at random (as root, 10 minutes; ARGS='--seed N')
+	.venv/bin/python -m benchmarks.chaos.run $(ARGS)
 
 fuzz: install ## Fuzz the HTTP/1 tap for FUZZ_SECONDS (60); what breaks a rule goes to artifacts/
 	@mkdir -p artifacts .cache/fuzz/http1
