@@ -1,0 +1,1 @@
+"""Captured requests sent again, and their answers compared with the recorded ones."""

@@ -1,0 +1,43 @@
+import pytest
+
+from sp_proxy import regex
+from sp_proxy.core.redact.config import RedactionConfig, RuleConfig
+from sp_proxy.core.redact.redactor import Redactor
+from sp_proxy.replay.compare import Answer
+from sp_proxy.replay.redacted import redact
+
+REDACTOR = Redactor(
+    RedactionConfig(
+        rules=(RuleConfig(json_paths=("$.pin",)), RuleConfig(json_paths=("$.gone",), action="drop")),
+        detectors={"payment_card": "replace"},
+    ),
+    regex,
+)
+
+
+@pytest.mark.parametrize(
+    "content_type, content, redacted",
+    [
+        ("application/json", b'{"pin":"1234"}', b'{"pin":"[REDACTED]"}'),
+        ("text/plain; charset=latin-1", b"\xfc 4111111111111111", b"\xfc [REDACTED]"),
+        ("image/png", b"\x00\x01", b"\x00\x01"),
+    ],
+)
+def test_bodies_as_they_would_have_been_captured(content_type, content, redacted):
+    fields = (("content-type", content_type), ("set-cookie", "a=b"), ("x-card", "4111111111111111"))
+    answer = redact(Answer(200, fields, content), REDACTOR)
+    assert answer == Answer(200, (("content-type", content_type), ("x-card", "[REDACTED]")), redacted)
+
+
+def test_a_body_that_is_left_out_is_not_complete():
+    fields = (("content-type", "application/json"),)
+    assert redact(Answer(200, fields, b'{"gone":1}'), REDACTOR) == Answer(200, fields, b"", complete=False)
+
+
+def test_a_coding_that_is_not_known():
+    fields = (("content-type", "application/json"), ("content-encoding", "exi"))
+    assert redact(Answer(200, fields, b"4111111111111111"), REDACTOR).body == b"[REDACTED]"
+
+
+def test_nothing():
+    assert redact(Answer(204, (), b""), REDACTOR) == Answer(204, (), b"")
