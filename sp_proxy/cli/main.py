@@ -37,6 +37,7 @@ COMMANDS = {
     "backend": Subcommand("sp_proxy.cli.backend", "Run the embedded backend alone, or export what it has."),
     "ca": Subcommand("sp_proxy.cli.ca", "The certificate authority for intercepted TLS."),
     "demo": Subcommand("sp_proxy.cli.demo", "See it work: a small application, captured live."),
+    "dev": Subcommand("sp_proxy.cli.dev", "Run an application with its traffic captured."),
     "status": Subcommand("sp_proxy.cli.status", "Ask the daemon where every captured record went."),
     "ready": Subcommand("sp_proxy.cli.ready", "Ask whether the daemon is ready, or wait until it is."),
     "doctor": Subcommand("sp_proxy.cli.doctor", "Look for what is not well, with advice for each finding."),

@@ -50,10 +50,10 @@ class Host:
 class Namespace:
     """A network namespace with its loopback up; gone after ``delete``."""
 
-    def __init__(self, label: str, opener: Sequence[str] = ()) -> None:
+    def __init__(self, label: str, opener: Sequence[str] = (), prefix: str = runs.PREFIX) -> None:
         """``opener`` goes before commands of users without privilege (``access.py``)."""
         self._opener = opener
-        self.name = f"{runs.this_run()}-{label}"
+        self.name = f"{runs.this_run(prefix)}-{label}"
         # A thread that lives in the namespace: entering one is for threads, not for processes, and this one never leaves.
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)
         run_tool("ip", "netns", "add", self.name, failure=NotPermittedError)
@@ -106,9 +106,9 @@ def missing_tools() -> dict[str, str]:
     return {tool: package for tool, package in TOOLS.items() if shutil.which(tool) is None}
 
 
-def remove_left_over_namespaces() -> list[str]:
+def remove_left_over_namespaces(prefix: str = runs.PREFIX) -> list[str]:
     """Remove the namespaces of ended runs, and end what still runs in them; returns those that were removed."""
-    names = [path.name for path in _NAMESPACES.glob(f"{runs.PREFIX}-*") if runs.is_left_over(path.name)]
+    names = [path.name for path in _NAMESPACES.glob(f"{prefix}-*") if runs.is_left_over(path.name, prefix)]
     for name in names:
         for pid in run_tool("ip", "netns", "pids", name).split():
             run_tool("kill", "-KILL", pid, check=False)

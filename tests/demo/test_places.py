@@ -91,7 +91,7 @@ def test_a_deleted_namespace_is_gone_and_twice_is_fine(namespace):
 
 
 def test_what_ended_runs_left_is_removed_with_its_processes(namespace, monkeypatch):
-    monkeypatch.setattr(runs, "this_run", lambda: f"{runs.PREFIX}-{os.getpid()}-1")
+    monkeypatch.setattr(runs, "this_run", lambda prefix: f"{prefix}-{os.getpid()}-1")
     ended = Namespace("old")
     ended._inside.shutdown()
     process = subprocess.Popen(ended.command(["sh", "-c", "echo up; exec sleep 99"], None), stdout=subprocess.PIPE)

@@ -1,0 +1,1 @@
+"""``sp-proxy dev``: a developer's application, run with its traffic captured. See docs/local.md."""

@@ -1,0 +1,292 @@
+"""The life of a run: authority → places → backend → daemons → services → wait → deliver what is left → tell → take down.
+
+The main thread does all of it and only ever waits on the flag that a signal sets, so nothing is cut in the middle; taking down
+happens on every way out. What a killed run left is removed by the next one.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from msgspec import Struct
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from sp_proxy.demo import runs
+from sp_proxy.demo.errors import StoppedError
+from sp_proxy.demo.inquiries import Unanswered
+from sp_proxy.dev import environment, screen, trust
+from sp_proxy.dev.calls import Exchanges
+from sp_proxy.dev.errors import DevError
+from sp_proxy.dev.health import Health
+from sp_proxy.dev.layout import Common
+from sp_proxy.dev.processes import STOP_SECONDS
+from sp_proxy.dev.project import Project
+from sp_proxy.dev.screen import Row
+from sp_proxy.dev.stage import Stage
+
+PREFIX = "spdev"
+_REFRESH_SECONDS = 0.5
+_PAGE = 500
+_TOLD_EXCHANGES = 10
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PRELOAD = Path(__file__).with_name("node.cjs")
+
+
+class Options(Struct, frozen=True):
+    """What was asked for."""
+
+    project: Project
+    single: bool
+    """One command, which keeps the terminal and hands on its exit code."""
+    explicit: bool = False
+    """The explicit proxy, whoever asks."""
+    user: str = ""
+    """Who the services run as, where root asks; empty: who called sudo."""
+    backend_port: int | None = None
+    open_browser: bool | None = None
+    """None: on a terminal where there is one."""
+    database: Path | None = None
+    """Where what is captured is kept; None: nowhere."""
+    config: Path | None = None
+    """The user's own settings: rules, redaction."""
+    assignments: tuple[str, ...] = ()
+    intercept: bool = True
+    stay: bool = False
+    """Keep the dashboard when the services have ended, until Ctrl-C."""
+
+
+class Signals:
+    """The signals that ask for the end, from now to the end of the process: a late Ctrl-C has nothing to cut."""
+
+    def __init__(self) -> None:
+        self._arrived = threading.Event()
+        self.numbers: list[int] = []
+        for number in _SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, self._note)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; returns early, and True, when a signal has come that was not forgotten."""
+        return self._arrived.wait(seconds)
+
+    def wait_or_stop(self, seconds: float) -> None:
+        """Wait; raises StoppedError when a signal has come."""
+        if self.wait(seconds):
+            raise StoppedError
+
+    def forget(self) -> None:
+        """What came was another one's to follow."""
+        self.numbers.clear()
+        self._arrived.clear()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.numbers.append(number)
+        self._arrived.set()
+
+
+def run(options: Options, console: Console) -> int:
+    """Run it to its end, in the main thread. Returns the exit code. Raises DemoError."""
+    signals = Signals()
+    try:
+        return Run(options, console, signals).run()
+    except StoppedError:
+        return 128 + signals.numbers[0]
+
+
+class Run:
+    """One run."""
+
+    def __init__(self, options: Options, console: Console, signals: Signals) -> None:
+        self._options = options
+        self._console = console
+        self._signals = signals
+        self._live = console.is_terminal and not console.is_dumb_terminal and not options.single
+        self._exchanges = Exchanges()
+        self._names = [service.name for service in options.project.services]
+        self._said: dict[str, str] = {}
+
+    def run(self) -> int:
+        """From the beginning to the end."""
+        pods = self._may_have_pods()
+        parent = Path("/run") if pods else Path(tempfile.gettempdir())
+        for path in runs.remove_left_over_directories(parent, PREFIX):
+            self._say(f"removed what an earlier run left: {path}")
+        with ExitStack() as stack:
+            directory = _run_directory(parent, stack)
+            return self._play(Stage(directory, stack, self._signals.wait_or_stop, self._options.project), directory)
+
+    def _may_have_pods(self) -> bool:
+        return False
+
+    def _play(self, stage: Stage, directory: Path) -> int:
+        options = self._options
+        environ = dict(os.environ)
+        kept = trust.state_directory(environ, Path.home())
+        if trust.authority(kept):
+            self._say(
+                f"made a certificate authority in {kept}; it stays on this machine, and in no store of the system's"
+            )
+        if replaced := environment.replaced_proxies(environ):
+            self._say(f"{', '.join(replaced)} of the environment is not used: hosts behind that proxy are not reached")
+        files = trust.write_files(kept, directory, environment.own_bundles(environ))
+        preload = directory / _PRELOAD.name
+        shutil.copyfile(_PRELOAD, preload)
+        preload.chmod(0o644)
+        stage.settle()
+        if not stage.claim_backend_port(options.backend_port):
+            self._say(f"port 4318 is taken: the dashboard gets port {stage.backend.port}")
+        own_rules = options.config is not None
+        stage.configure(Common(stage.backend.port, str(kept), str(files.known), options.intercept, own_rules))
+        stage.start_backend(options.database or directory / "dev.sqlite3")
+        stage.start_daemons(options.config, list(options.assignments))
+        self._say(f"dashboard {stage.backend.url}")
+        for member in stage.members:
+            if member.inbound:
+                self._say(
+                    f"{member.name}: http://localhost:{member.inbound.port} leads to its port {member.inbound.to}"
+                )
+        self._open_browser(stage.backend.url)
+        stage.start_services(environ, files, preload, None if options.single else self._print_line)
+        code = self._watch(stage)
+        stage.stop_services()
+        if options.stay and not self._signals.numbers:
+            self._say(f"ended with exit code {code}; the dashboard stays until Ctrl-C: {stage.backend.url}")
+            while not self._signals.wait(_REFRESH_SECONDS):
+                stage.check()
+        stage.stop_daemons()
+        self._ask(stage)
+        self._tell()
+        return code
+
+    # ---- while it runs
+
+    def _watch(self, stage: Stage) -> int:
+        """Until it is over; the exit code."""
+        if self._options.single:
+            return self._watch_command(stage)
+        with Health(stage.members) as health, self._display(stage, health) as show:
+            while not self._signals.wait(_REFRESH_SECONDS):
+                stage.check()
+                self._ask(stage)
+                show(False)
+                codes = {member.name: member.running.exit_code for member in stage.members if member.running}
+                failed = [(name, code) for name, code in codes.items() if code]
+                if failed:
+                    name, code = failed[0]
+                    self._say(f"{name} ended with exit code {code}: all end")
+                    return code or 0
+                if all(code == 0 for code in codes.values()):
+                    self._say("all services have ended")
+                    return 0
+            show(True)
+            return 128 + self._signals.numbers[0]
+
+    def _watch_command(self, stage: Stage) -> int:
+        running = stage.members[0].running
+        assert running
+        handed_on = 0
+        deadline = 0.0
+        while (code := running.exit_code) is None:
+            with suppress(subprocess.TimeoutExpired):
+                running.process.wait(0.1)
+            stage.check()
+            if running.on_our_terminal and set(self._signals.numbers) == {signal.SIGINT}:
+                self._signals.forget()  # the terminal has sent it to the command too, whose affair it is
+            for number in self._signals.numbers[handed_on:]:
+                running.send(number)
+                handed_on += 1
+                deadline = deadline or time.monotonic() + STOP_SECONDS
+            if deadline and time.monotonic() > deadline:
+                running.send(signal.SIGKILL)
+        return code
+
+    @contextmanager
+    def _display(self, stage: Stage, health: Health) -> Iterator[Callable[[bool], None]]:
+        def rows() -> list[Row]:
+            states = health.states()
+            return [
+                Row(each.name, each.inbound.port if each.inbound else None, states[each.name]) for each in stage.members
+            ]
+
+        if not self._live:
+
+            def say_changes(_ending: bool) -> None:
+                for row in rows():
+                    if self._said.get(row.name) != row.state:
+                        self._said[row.name] = row.state
+                        self._say(f"{row.name} is {row.state}")
+
+            yield say_changes
+            say_changes(True)
+            return
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+
+            def draw(ending: bool) -> None:
+                live.update(screen.live_view(rows(), self._exchanges, stage.backend.url, ending=ending), refresh=True)
+
+            yield draw
+
+    def _ask(self, stage: Stage) -> None:
+        """Get what the backend has got since the last time, and a little of what was before that."""
+        before = ""
+        with suppress(Unanswered):
+            while True:
+                known = len(self._exchanges) + self._exchanges.forgotten
+                page = stage.backend.json(f"/api/v1/exchanges?limit={_PAGE}" + (f"&before={before}" if before else ""))
+                self._exchanges.add(reversed(page["exchanges"]))
+                before = page["next"]
+                if not before or len(self._exchanges) + self._exchanges.forgotten - known < len(page["exchanges"]):
+                    return
+
+    # ---- what is said
+
+    def _tell(self) -> None:
+        for exchange in reversed(self._exchanges.latest(_TOLD_EXCHANGES if self._options.single else 0)):
+            self._print(screen.exchange_line(exchange))
+        lines = screen.tree_lines(self._exchanges, self._names)
+        if lines and not self._options.single:
+            for line in lines:
+                self._print(line)
+        self._say(screen.totals(self._exchanges, self._names))
+        if self._options.database:
+            self._say(f"kept: sp-proxy backend --set backend.database={self._options.database}")
+
+    def _print_line(self, name: str, line: str) -> None:
+        self._print(screen.log_line(name, line, max(map(len, self._names))))
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True)
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"sp-proxy: {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def _open_browser(self, url: str) -> None:
+        wanted = self._options.open_browser
+        if wanted is None:
+            desktop = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+            wanted = desktop and self._console.is_terminal and os.geteuid() != 0
+        if wanted and not webbrowser.open(url):
+            self._say(f"no browser could be opened; the dashboard is at {url}")
+
+
+def _run_directory(parent: Path, stack: ExitStack) -> Path:
+    """A directory for this run, until the stack closes."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix=f"{runs.this_run(PREFIX)}-", dir=parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise DevError(f"no directory can be made in {parent}: {os.strerror(error.errno or 0).lower()}") from error
+    directory = Path(stack.enter_context(made))
+    directory.chmod(0o711)  # the services, and daemons of another user, find their files there
+    return directory

@@ -1,0 +1,77 @@
+"""``sp-proxy dev``'s command line; what it runs is tested in ``tests/e2e/test_dev.py``."""
+
+from pathlib import Path
+
+import pytest
+
+from sp_proxy.cli.main import main
+from sp_proxy.dev import run
+from sp_proxy.dev.errors import DevError
+from sp_proxy.dev.run import Options
+
+
+@pytest.fixture
+def given(monkeypatch):
+    found: list[Options] = []
+
+    def note(options: Options, _console: object) -> int:
+        found.append(options)
+        return 3
+
+    monkeypatch.setattr(run, "run", note)
+    return found
+
+
+def test_one_command(given):
+    words = ["--port", "8080", "--to", "3000", "--user", "ann", "--proxy", "--no-open", "--no-https", "--stay"]
+    assert main(["dev", *words, "--", "npm", "start", "--verbose"]) == 3
+    (options,) = given
+    (service,) = options.project.services
+    assert (service.name, service.words, service.port, service.to) == ("npm", ["npm", "start", "--verbose"], 8080, 3000)
+    assert options.single
+    assert options.explicit
+    assert options.stay
+    assert (options.user, options.open_browser, options.intercept) == ("ann", False, False)
+
+
+def test_a_file(given, tmp_path, monkeypatch):
+    (tmp_path / "sp-dev.toml").write_text('[[service]]\nname = "a"\ncommand = "x"\n')
+    monkeypatch.chdir(tmp_path)
+    assert main(["dev"]) == 3
+    assert main(["dev", "--file", "sp-dev.toml"]) == 3
+    assert [options.single for options in given] == [False, False]
+    assert given[0].project.directory == tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--port", "0", "--", "x"],
+        ["--to", "3000", "--", "x"],
+        ["--file", "a.toml", "--", "x"],
+        ["--file", "missing.toml"],
+        ["--port", "80"],
+        ["--nope"],
+        ["--set", "no.such=1", "--", "x"],
+        ["--name", "a b", "--", "x"],
+    ],
+)
+def test_wrong_usage_is_one_line(words, given, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["dev", *words]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert given == []
+
+
+def test_what_stops_it_is_one_line(monkeypatch, capsys):
+    def fail(_options: object, _console: object) -> int:
+        raise DevError("port 80 of a: permission denied")
+
+    monkeypatch.setattr(run, "run", fail)
+    assert main(["dev", "--", "x"]) == 1
+    assert capsys.readouterr().err == "sp-proxy: port 80 of a: permission denied\n"
+
+
+def test_the_preload_of_node_is_installed_beside_it():
+    assert Path(run.__file__).with_name("node.cjs").is_file()
