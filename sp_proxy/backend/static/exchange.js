@@ -1,36 +1,82 @@
 // One exchange in full: request and response side by side.
 
+import { actions } from "./actions.js";
 import { arrow, dateTime, duration, el, get, problem, sessionLink, size, statusPill, took, traceLink } from "./dom.js";
+import { bindKeys } from "./keys.js";
+import { parseId } from "./marks.js";
+import { message } from "./message.js";
+import { marked } from "./redacted.js";
 
-const HIGHLIGHTED = 200_000;
+const AGAIN = 3_000; // milliseconds after which an exchange that goes on is asked for again
 
-export function mount(view, { ids: [spanId], query: parameters }) {
+export function mount(root, { ids: [id], query }) {
+  const asked = parseId(id);
+  if (!asked) {
+    root.append(problem(new Error("This is no id of an exchange: 16 hex digits.")));
+    return () => {};
+  }
   const abort = new AbortController();
-  view.replaceChildren(el("p", { class: "empty" }, "Loading"));
-  get(`/api/v1/exchanges/${encodeURIComponent(spanId)}`, { trace: parameters.get("trace") }, abort.signal)
-    .then((data) => view.replaceChildren(...page(data)))
-    .catch((error) => error.name !== "AbortError" && view.replaceChildren(problem(error)));
-  return () => abort.abort();
+  let unbind = () => {};
+  let timer = 0;
+  const load = async () => {
+    try {
+      const data = await get(`/api/v1/exchanges/${asked.span}`, { trace: asked.trace || query.get("trace") }, abort.signal);
+      const made = actions(data);
+      unbind();
+      unbind = bindKeys(keys(data, made));
+      root.replaceChildren(...page(data, made));
+      if (data.partial) timer = setTimeout(whole, AGAIN);
+    } catch (error) {
+      if (error.name !== "AbortError") root.replaceChildren(problem(error));
+    }
+  };
+  // Only when it has ended is the page made anew: the reader may have opened something in it.
+  const whole = async () => {
+    try {
+      const data = await get(`/api/v1/exchanges/${asked.span}`, { trace: asked.trace || query.get("trace") }, abort.signal);
+      if (!data.partial) {
+        await load();
+        return;
+      }
+    } catch (error) {
+      if (error.name === "AbortError") return;
+    }
+    timer = setTimeout(whole, AGAIN);
+  };
+  root.append(el("p", { class: "empty" }, "Loading"));
+  load();
+  return () => {
+    abort.abort();
+    clearTimeout(timer);
+    unbind();
+  };
 }
 
-function page(data) {
+function keys(data, made) {
+  const to = (address) => () => { location.hash = address; };
+  return [
+    { keys: ["t"], does: "The trace of this exchange", run: to(traceLink(data.trace_id)) },
+    ...(data.session_id ? [{ keys: ["s"], does: "Its session", run: to(sessionLink(data.session_id)) }] : []),
+    { keys: ["y"], does: "Copy as curl", run: made.copyAsCurl },
+    { keys: ["c"], does: "Mark for comparison, or compare with the marked one", run: made.compare },
+    { keys: ["u", "Escape"], does: "Back", run: () => history.back() },
+  ];
+}
+
+function page(data, made) {
+  const url = `${data.host}${data.path}`;
   return [
     el(
       "section",
       { class: "title" },
-      el("h1", {}, statusPill(data), el("span", { class: "method" }, data.method), el("span", { class: "target" }, `${data.host}${data.path}`)),
+      el("h1", {}, statusPill(data), el("span", { class: "method" }, data.method), el("span", { class: "target" }, marked(url))),
       facts(data),
+      made.element,
       data.partial ? el("p", { class: "notice" }, `This exchange is still going on: below is what was known of it after ${duration(data.duration_ns)}. When it has ended, the whole of it is shown here.`) : null,
       data.error ? el("p", { class: "problem" }, `This exchange did not end as it should: ${data.error}`) : null,
-      data.truncated ? el("p", { class: "notice" }, "A body was longer than the capture limit: its beginning is shown, with its true size.") : null,
       timing(data),
     ),
-    el(
-      "div",
-      { class: "sides" },
-      side("Request", data.request, data.trace_id),
-      side("Response", data.response, data.trace_id),
-    ),
+    el("div", { class: "sides" }, message("Request", data.request, data), message("Response", data.response, data)),
     details("Ids", [
       ["trace", el("a", { href: traceLink(data.trace_id) }, data.trace_id)],
       ["span", data.span_id],
@@ -39,123 +85,65 @@ function page(data) {
       ["received", dateTime(data.received_unix_ns)],
       ["public key", data.tenant || "none"],
     ], true),
-    details("Resource", Object.entries(data.resource).map(([name, value]) => [name, plain(value)])),
-    details("Attributes", Object.entries(data.attributes).map(([name, value]) => [name, plain(value)])),
+    details("Resource", pairs(data.resource)),
+    details("Attributes", pairs(data.attributes)),
+    details("Span", [["name", data.name], ["kind", data.kind], ["status", [data.span_status, data.span_status_message].filter(Boolean).join(": ")], ...pairs(data.details)]),
   ];
 }
 
 function facts(data) {
-  const pairs = [
-    ["", el("span", {}, arrow(data), ` ${data.direction} · ${data.service || "unnamed service"}`)],
+  const found = [
+    ["", el("span", {}, arrow(data), ` ${data.direction} · ${data.service || "unnamed service"}${data.peer ? ` · ${data.direction === "outbound" ? "to" : "from"} ${data.peer}` : ""}`)],
     ["started", dateTime(data.start_unix_ns)],
     ["took", took(data)],
     ["protocol", [data.scheme, data.attributes["network.protocol.version"]].filter(Boolean).join(" ")],
-    ["client", peer(data.attributes["client.address"], data.attributes["client.port"])],
-    ["server", peer(data.attributes["server.address"], data.attributes["server.port"])],
+    ["client", address(data.attributes["client.address"], data.attributes["client.port"])],
+    ["server", address(data.attributes["server.address"], data.attributes["server.port"])],
+    ["gRPC status", data.attributes["rpc.grpc.status_code"]],
   ];
   return el(
     "p",
     { class: "facts" },
-    pairs.filter(([, value]) => value).map(([name, value]) => el("span", {}, name ? el("em", {}, name) : null, value)),
+    found.filter(([, value]) => value).map(([name, value]) => el("span", {}, name ? el("em", {}, name) : null, value)),
     el("span", { class: "links" },
       el("a", { class: "button", href: traceLink(data.trace_id) }, "Trace"),
       data.session_id ? el("a", { class: "button", href: sessionLink(data.session_id) }, "Session") : null),
   );
 }
 
-const peer = (address, port) => (address ? `${address}${port ? `:${port}` : ""}` : "");
+const address = (host, port) => (host ? `${host}${port ? `:${port}` : ""}` : "");
 
 function timing(data) {
-  if (data.ttfb_ms === null || !data.duration_ns) return null;
+  if (data.ttfb_ms === null || !(data.ttfb_ms >= 0) || !data.duration_ns) return null;
   const total = data.duration_ns / 1e6;
   const wait = Math.min(data.ttfb_ms, total);
-  const waiting = el("span", { class: "wait", title: `until the first byte of the response: ${wait.toFixed(1)} ms` });
-  const reading = el("span", { class: "read", title: `until its last byte: ${(total - wait).toFixed(1)} ms more` });
+  const waiting = el("span", { class: "wait", title: `until the first byte of the response: ${duration(wait * 1e6)}` });
+  const reading = el("span", { class: "read", title: `until its last byte: ${duration((total - wait) * 1e6)} more` });
   waiting.style.width = `${(100 * wait) / total}%`;
   reading.style.width = `${100 - (100 * wait) / total}%`;
   return el(
     "div",
     { class: "timing" },
     el("div", { class: "track" }, waiting, reading),
-    el("p", {}, el("span", { class: "key wait" }), `first byte after ${duration(wait * 1e6)}`, el("span", { class: "key read" }), data.partial ? `recorded after ${duration(data.duration_ns)}` : `complete after ${duration(data.duration_ns)}`),
+    el("p", {}, el("span", { class: "key wait" }), `first byte after ${duration(wait * 1e6)}`, el("span", { class: "key read" }),
+      `${data.partial ? "recorded" : "complete"} after ${duration(data.duration_ns)}: ${size(data.response.size)} of response`),
   );
 }
 
-function side(name, message) {
-  return el(
-    "section",
-    { class: "side" },
-    el("h2", {}, name, el("span", { class: "dim" }, message.size ? size(message.size) : "no body")),
-    el(
-      "dl",
-      { class: "headers" },
-      message.headers.flatMap(([field, value]) => [el("dt", {}, field), el("dd", {}, value)]),
-    ),
-    message.headers.length ? null : el("p", { class: "dim" }, "No header fields."),
-    body(message.body),
-  );
-}
+const LONG = 20_000; // characters of a value: its head and body are shown above
 
-function body(content) {
-  if (!content) return null;
-  const bar = el("div", { class: "bodybar" }, el("span", {}, content.content_type || "no content type"));
-  const block = el("pre", { class: "body", tabindex: "0" });
-  if (content.encoding === "base64") {
-    bar.append(el("span", { class: "dim" }, "binary, as base64"));
-    block.textContent = content.data;
-    return el("div", { class: "bodybox" }, bar, block);
-  }
-  const pretty = prettyJson(content);
-  if (!pretty) {
-    block.textContent = content.data;
-    return el("div", { class: "bodybox" }, bar, block);
-  }
-  const toggle = el("button", { type: "button" }, "Raw");
-  let raw = false;
-  const show = () => {
-    toggle.textContent = raw ? "Formatted" : "Raw";
-    if (raw || pretty.length > HIGHLIGHTED) block.textContent = raw ? content.data : pretty;
-    else block.replaceChildren(...highlighted(pretty));
-  };
-  toggle.addEventListener("click", () => {
-    raw = !raw;
-    show();
-  });
-  bar.append(toggle);
-  show();
-  return el("div", { class: "bodybox" }, bar, block);
-}
+const plain = (value) => {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return text.length > LONG ? `${text.slice(0, LONG)}… (${text.length} characters)` : text;
+};
 
-function prettyJson(content) {
-  if (!/json/i.test(content.content_type)) return null;
-  try {
-    return JSON.stringify(JSON.parse(content.data), null, 2);
-  } catch {
-    return null;
-  }
-}
+const pairs = (values) => Object.entries(values).map(([name, value]) => [name, marked(plain(value))]);
 
-function highlighted(text) {
-  const pieces = [];
-  const token = /("(?:\\.|[^"\\])*")(\s*:)?|\b(true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
-  let end = 0;
-  for (const match of text.matchAll(token)) {
-    pieces.push(text.slice(end, match.index));
-    const kind = match[1] ? (match[2] ? "key" : "string") : match[3] ? "word" : "number";
-    pieces.push(el("span", { class: `j-${kind}` }, match[1] || match[0]), match[2] || "");
-    end = match.index + match[0].length;
-  }
-  pieces.push(text.slice(end));
-  return pieces;
-}
-
-const plain = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-
-function details(name, pairs, open = false) {
+function details(name, found, open = false) {
   return el(
     "details",
     { class: "box", open },
-    el("summary", {}, name, el("span", { class: "dim" }, String(pairs.length))),
-    el("dl", { class: "headers" }, pairs.flatMap(([field, value]) => [el("dt", {}, field), el("dd", {}, value)])),
+    el("summary", {}, name, el("span", { class: "dim" }, String(found.length))),
+    el("dl", { class: "headers" }, found.flatMap(([field, value]) => [el("dt", {}, field), el("dd", {}, value)])),
   );
 }
