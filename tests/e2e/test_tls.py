@@ -134,8 +134,7 @@ def test_a_client_that_pins_the_origin_s_certificate_is_passed_through_from_then
     for expected in (60, 0, 0):
         answer = ask(site.pod, site.outside, 4, "pinned.test", fresh_path(), "--cacert", str(site.origin))
         assert answer.code == expected
-        name, reason = "sp_proxy_worker_tls_failed_total", 'reason="client"'
-        site.daemon.wait_metric(name, lambda count: count >= 1, reason)
+        site.daemon.wait_metric("sp_proxy_worker_tls_failed_total", lambda count: count >= 1, 'side="client"')
     assert "x-sp-service-name" not in joined(answer.seen["headers"])
     others = ask(site.pod, site.outside, 4, "shop.test", fresh_path(), "--cacert", str(site.ca))
     assert others.code == 0

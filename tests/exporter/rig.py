@@ -18,6 +18,9 @@ from sp_proxy.exporter.pipeline import Exporter
 from sp_proxy.exporter.stats import ExporterStats
 from sp_proxy.settings.model import SettingsModel
 
+LOOK_INTERVAL = 0.001
+"""Seconds between two looks at the books: a loop without a pause would keep the exporter's threads from running."""
+
 
 def make_exchange(number: int = 1, **values: Any) -> Exchange:
     """An ordinary exchange, recognisable by its span id."""
@@ -111,8 +114,8 @@ class Rig:
 
     async def until(self, condition: Callable[[ExporterStats], bool]) -> ExporterStats:
         """Until the books look like this."""
-        while not condition(stats := self.exporter.stats()):
-            await trio.lowlevel.checkpoint()
+        while not condition(stats := self.exporter.stats()):  # noqa: ASYNC110 (its books have no event for each change)
+            await trio.sleep(LOOK_INTERVAL)
         return stats
 
 

@@ -211,9 +211,10 @@ async def test_a_backend_that_is_down_costs_the_records_after_max_elapsed_time()
 
 async def test_a_full_queue_drops_the_newest_and_never_blocks_the_intake():
     queue = {"max_records": 8, "max_size": "1MiB"}
+    batch = {"max_records": 4, "flush_timeout": "1h"}
     async with (
         open_backend(never_answer, never_answer) as backend,
-        open_rig(backend.url, queue=queue, upload={"concurrency": 2}) as rig,
+        open_rig(backend.url, queue=queue, batch=batch, upload={"concurrency": 2}) as rig,
     ):
         await rig.send_records(400)
         await backend.wait_received(2)
