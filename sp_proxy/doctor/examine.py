@@ -5,12 +5,13 @@ request to each backend.
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 from sp_proxy.doctor import backend, configuration, daemon, disk, kernel, ports, rules, users
 from sp_proxy.doctor.acting import acting_as
 from sp_proxy.doctor.daemon import NoAnswerError
 from sp_proxy.doctor.findings import Finding
-from sp_proxy.doctor.sockets import listening, process_of
+from sp_proxy.doctor.sockets import as_held, listening, process_of
 from sp_proxy.netfilter.system import find_tools
 from sp_proxy.settings.checks import sockets
 from sp_proxy.settings.load import Loaded
@@ -31,6 +32,10 @@ def _examine(source: Source, loaded: Loaded, environ: Mapping[str, str]) -> Iter
     runs, found = _ask(loaded)
     yield from found
     sockets_found = listening()
+    own = next((each for each in sockets_found if runs and each.port == settings.admin.listen.port), None)
+    pid = process_of(own.inode) if own else None
+    if pid is not None:
+        sockets_found = as_held(sockets_found, pid)
     user, problems = users.expected(settings)
     yield from problems
     if user is not None:
@@ -40,16 +45,30 @@ def _examine(source: Source, loaded: Loaded, environ: Mapping[str, str]) -> Iter
     yield kernel.judge_version(kernel.release())
     yield kernel.judge_tools(find_tools())
     yield from kernel.judge_limits()
-    own = next((each for each in sockets_found if runs and each.port == settings.admin.listen.port), None)
-    yield kernel.judge_descriptors(*kernel.descriptor_limit(process_of(own.inode) if own else None))
+    yield kernel.judge_descriptors(*kernel.descriptor_limit(pid))
     yield from rules.examine(settings, runs=runs)
-    yield from acting_as(_acting(settings, user, actual, runs=runs), partial(_as_daemon, source, settings, environ))
+    look = partial(_as_daemon, source, _placed(settings, pid), environ)
+    yield from acting_as(_acting(settings, user, actual, runs=runs), look)
 
 
 def _as_daemon(source: Source, settings: SettingsModel, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from configuration.readable(source)
     yield from disk.examine(settings, environ)
     yield from backend.examine(settings, environ)
+
+
+def _placed(settings: SettingsModel, pid: int | None) -> SettingsModel:
+    """With relative paths as the daemon has them, where it runs: its directory is seldom ours."""
+    try:
+        directory = Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return settings
+    spool, store = settings.spool, settings.backend
+    if spool.directory:
+        spool = spool.model_copy(update={"directory": str(directory / spool.directory)})
+    if store.database != ":memory:":
+        store = store.model_copy(update={"database": str(directory / store.database)})
+    return settings.model_copy(update={"spool": spool, "backend": store})
 
 
 def _acting(settings: SettingsModel, expected: int | None, actual: set[int], *, runs: bool) -> int | None:

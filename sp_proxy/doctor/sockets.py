@@ -1,8 +1,9 @@
 """Who listens in this network namespace: proc(5), ``net/tcp`` and ``net/tcp6``, which tell the user of every socket."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 _PROC_NET = Path("/proc/thread-self/net")
@@ -41,9 +42,26 @@ def process_of(inode: int) -> int | None:
     return None
 
 
+def as_held(found: Sequence[Listening], pid: int) -> list[Listening]:
+    """The same, but what this process has is its user's, whoever made it: a socket unit's sockets are root's."""
+    process = Path(f"/proc/{pid}")
+    try:
+        user, held = process.stat().st_uid, {_target(entry) for entry in (process / "fd").iterdir()}
+    except OSError:
+        return list(found)
+    return [msgspec.structs.replace(each, user=user) if f"socket:[{each.inode}]" in held else each for each in found]
+
+
 def name_of(pid: int) -> str:
     """What a process calls itself; empty when it is gone."""
     return _read(Path(f"/proc/{pid}/comm")).strip()
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,5 @@
-"""Tells systemd how we are (sd_notify(3)), where it asked for that: ready, reloading, stopping, and that the loop still turns.
+"""Tells systemd how we are (sd_notify(3)), where it asked for that: ready, reloading, stopping, and that the loop still turns;
+and gives it our listening sockets to keep.
 
 One datagram each to the socket that NOTIFY_SOCKET names. Without it nothing happens, and a failure is nobody's trouble.
 """
@@ -6,9 +7,12 @@ One datagram each to the socket that NOTIFY_SOCKET names. Without it nothing hap
 import os
 import socket
 import time
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 
 import trio
+
+from sp_proxy.supervisor.passed import STORED
 
 _PART = 0.4
 """Of the time that systemd waits for a sign of life; it asks for half."""
@@ -37,6 +41,11 @@ class Notifier:
         if self._is_ready:
             self._tell("READY=1", f"STATUS={status}")
 
+    def store(self, sockets: Sequence[socket.socket]) -> None:
+        """Have these kept over a restart, and passed to the next daemon (``passed.py``); one twice is one."""
+        if sockets:
+            self._tell("FDSTORE=1", f"FDNAME={STORED}", descriptors=[sock.fileno() for sock in sockets])
+
     def stopping(self) -> None:
         """We drain."""
         self._tell("STOPPING=1", "STATUS=draining")
@@ -49,14 +58,16 @@ class Notifier:
             self._tell("WATCHDOG=1")
             await trio.sleep(self._watchdog * _PART)
 
-    def _tell(self, *lines: str) -> None:
+    def _tell(self, *lines: str, descriptors: Sequence[int] = ()) -> None:
         if not self._address:
             return
         # A leading @ stands for the abstract namespace's zero byte.
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-                sender.sendto("\n".join(lines).encode(), address)
+                # Not socket.send_fds, which ignores the address.
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+                sender.sendmsg(["\n".join(lines).encode()], rights, 0, address)
         except OSError:
             return
 

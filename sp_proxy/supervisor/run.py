@@ -40,6 +40,7 @@ from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.limits import raise_descriptor_limit
 from sp_proxy.supervisor.notify import Notifier
 from sp_proxy.supervisor.pass_through import PassThrough
+from sp_proxy.supervisor.passed import Passed
 from sp_proxy.supervisor.readiness import Readiness
 from sp_proxy.supervisor.reload import Parts, Reloader
 from sp_proxy.supervisor.sockets import BoundListener, bind_address, bind_listeners
@@ -73,19 +74,20 @@ class Bound:
         return [*(listener.socket for listener in self.listeners), *self.admin, *self.backend]
 
 
-def bind(settings: SettingsModel) -> Bound:
-    """Bind everything, or nothing. Raises BindError."""
+def bind(settings: SettingsModel, passed: Passed) -> Bound:
+    """Bind everything that was not passed to us, or nothing. Raises BindError."""
     bound = Bound([], [], [])
     try:
-        bound.listeners.extend(bind_listeners(settings.listen))
+        bound.listeners.extend(bind_listeners(settings.listen, passed))
         if settings.admin.enabled:
-            bound.admin.extend(bind_address("admin.listen", settings.admin.listen))
+            bound.admin.extend(bind_address("admin.listen", settings.admin.listen, passed))
         if settings.backend.enabled:
-            bound.backend.extend(bind_address("backend.listen", settings.backend.listen))
+            bound.backend.extend(bind_address("backend.listen", settings.backend.listen, passed))
     except BaseException:
         for sock in bound.all:
             sock.close()
         raise
+    passed.leave()
     return bound
 
 
@@ -99,6 +101,7 @@ class Supervisor:
         cannot be used.
         """
         self._relay_command = relay_command
+        self._environ = environ
         self._notifier = Notifier(environ)
         self._reloader = Reloader(source, environ, make_blueprint(loaded, environ), self._notifier)
         self._capture = Capture(Exporter(loaded.settings, environ))
@@ -116,9 +119,10 @@ class Supervisor:
     async def run(self) -> int:
         """Live until a drain has ended or a second signal came. Returns the exit code. Raises BindError."""
         with trio.open_signal_receiver(*signals.WATCHED) as arriving, ExitStack() as stack:
-            bound = bind(self._settings)
+            bound = bind(self._settings, Passed(self._environ))
             for sock in bound.all:
                 stack.callback(sock.close)
+            self._notifier.store([listener.socket for listener in bound.listeners])
             # Said only now: a start that fails is one line.
             for warning in self._reloader.blueprint.loaded.warnings:
                 log.warning("settings_warning", text=warning)

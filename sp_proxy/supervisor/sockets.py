@@ -1,5 +1,5 @@
 """Listening sockets: bound once, here, and held for the daemon's whole life, so that no worker's death refuses a
-connection: while nobody accepts, connections wait in the kernel's backlog.
+connection: while nobody accepts, connections wait in the kernel's backlog. What systemd passes to us is not bound anew.
 
 An address without a host is bound twice, 0.0.0.0 and [::] with IPV6_V6ONLY, rather than once as a dual-stack socket:
 the original destination of a redirected IPv4 connection cannot be asked for on an IPv6 socket.
@@ -17,6 +17,7 @@ import structlog
 from sp_proxy.core.exchange import Direction
 from sp_proxy.settings.model import Listen
 from sp_proxy.settings.types import Address
+from sp_proxy.supervisor.passed import Passed
 
 BACKLOG = 4096
 """Connections that may wait while a worker restarts; the kernel caps it at net.core.somaxconn."""
@@ -59,12 +60,12 @@ def describe(sock: socket.socket) -> str:
     return str(Address(host, port))
 
 
-def bind_listeners(listen: Listen) -> list[BoundListener]:
+def bind_listeners(listen: Listen, passed: Passed | None = None) -> list[BoundListener]:
     """Bind everything that ``listen`` names, or nothing: when one fails, the others are closed. Raises BindError."""
     bound: list[BoundListener] = []
     with _closed_on_error(listener.socket for listener in bound):
         for key, address, direction, upstream in _wanted(listen):
-            sockets = bind_address(key, address)
+            sockets = bind_address(key, address, passed)
             bound += [BoundListener(key, direction, sock, upstream) for sock in sockets]
     return bound
 
@@ -75,7 +76,7 @@ def relisten(bound: Sequence[BoundListener], listen: Listen) -> list[BoundListen
     return [replace(each, direction=wanted[each.key][0], upstream=wanted[each.key][1]) for each in bound]
 
 
-def bind_address(key: str, address: Address) -> list[socket.socket]:
+def bind_address(key: str, address: Address, passed: Passed | None = None) -> list[socket.socket]:
     """Listen on an address: on both IP versions when it has no host, on everything that a host name resolves to.
 
     An IP version which this host does not have is left out with a log line, unless nothing is left. Raises BindError.
@@ -85,7 +86,7 @@ def bind_address(key: str, address: Address) -> list[socket.socket]:
     with _closed_on_error(bound):
         for family, host in _resolve(key, address):
             try:
-                bound.append(_listen(family, host, address.port))
+                bound.append(_listen(family, host, address.port, passed))
             except OSError as error:
                 wanted = Address(host, address.port)
                 failure = BindError(f"{key}: cannot listen on {wanted}: {_reason(error)}")
@@ -122,13 +123,15 @@ def _resolve(key: str, address: Address) -> list[tuple[socket.AddressFamily, str
     return list(dict.fromkeys((family, str(sockaddr[0])) for family, _, _, _, sockaddr in found))
 
 
-def _listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+def _listen(family: socket.AddressFamily, host: str, port: int, passed: Passed | None) -> socket.socket:
+    ready = passed.take(family, host, port) if passed else None
+    sock = ready or socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
+        if ready is None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port))
         # Listening belongs here: with SO_REUSEADDR, a port in use may show only now.
         sock.listen(BACKLOG)
     except BaseException:

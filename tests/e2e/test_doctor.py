@@ -31,7 +31,8 @@ def verdicts(report: dict[str, Any], *wanted: str) -> list[tuple[str, str]]:
 
 @contextmanager
 def daemon(pod: Namespace, directory: Path, user: int = DAEMON_UID) -> Iterator[Path]:
-    settings = {**SETTINGS, **HEARTBEAT, "backend": {"enabled": True, "database": str(directory / "spans.sqlite3")}}
+    # A relative path: the daemon's directory is not the doctor's.
+    settings = {**SETTINGS, **HEARTBEAT, "backend": {"enabled": True, "database": "spans.sqlite3"}}
     config = write_config(directory, settings)
     running = launch(pod, directory, config, user=user)
     try:
@@ -62,6 +63,8 @@ def test_a_well_daemon_and_what_may_be_seen_of_it(pair: Pair, writer: str):
             assert any(text.startswith("arrives; 2 s after the last one") for text in texts)
             assert any(text.endswith(f"written by {writer}, as the settings say") for text in texts)
             assert any("accepts, in " in text for text in texts)
+            store = f"store of the embedded backend, {directory}/spans.sqlite3"
+            assert any(text.startswith(store) for text in texts)
             # As the daemon's own user it sees less, and says so.
             assert verdicts(doctor(pod, config, user=DAEMON_UID), "skip", "fail") == [("rules", "they cannot be read")]
             # With other settings than the daemon's.

@@ -122,6 +122,7 @@ async def running_daemon(
     command: tuple[str, ...] = WITH_FAKE_WORKERS,
     environ: Mapping[str, str] | None = None,
     until: str = "ready",
+    pass_fds: tuple[int, ...] = (),
 ) -> AsyncIterator[Daemon]:
     """A daemon with one forwarding listener, once it has logged ``until``; killed at the end if it still runs."""
     port, admin = free_ports(2)
@@ -146,6 +147,7 @@ async def running_daemon(
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={**os.environ, **(environ or {})},
+        pass_fds=pass_fds,
     )
     daemon = Daemon(process, port, f"http://127.0.0.1:{admin}")
     try:
