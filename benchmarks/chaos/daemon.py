@@ -20,7 +20,7 @@ from benchmarks.chaos.connections import connections
 from benchmarks.chaos.history import History, Killed, Life
 from benchmarks.chaos.schedule import Kind
 from benchmarks.processes import BenchmarkError, tree
-from tests.e2e.harness import ADMIN_PORT, Daemon, get, launch
+from tests.e2e.harness import ADMIN_PORT, Daemon, get, launch, parse_metrics, total
 from tests.netns import Namespace
 
 INBOUND, OUTBOUND = 16006, 16001
@@ -29,9 +29,18 @@ RESTART_PAUSE = 0.5
 PATIENCE = 60.0
 """Seconds for what takes a second on a machine that has time."""
 LOOK_INTERVAL = 0.25
+REFUSAL_LOOKS = 4
+"""Workers report once a second."""
 FAULTS = ("_failed", "not_ended_in_time", "worker_killed", "exporter_")
 """Parts of the names of events that tell of a fault of ours."""
 EXPECTED = ("accept_failed",)
+_WORKER, _REASON = "sp_proxy_worker_refused_total", 'reason="{}"'
+REFUSALS = {
+    **{reason: (_WORKER, _REASON.format(reason)) for reason in ("loop", "not_redirected", "already_reset")},
+    "upstream_connect_failed": ("sp_proxy_worker_upstream_connect_failed_total", ""),
+    "failing_open": ("sp_proxy_failopen_connections_refused_total", ""),
+}
+"""Families of metrics, with a label, by the name of a reason."""
 
 
 class Pod:
@@ -46,6 +55,7 @@ class Pod:
         self._lives = 0
         self._daemon: Daemon | None = None
         self._books: dict[str, Any] | None = None
+        self._refused: dict[str, float] = {}
         self._left_at = 0.0
         self.starts = 0
 
@@ -78,7 +88,7 @@ class Pod:
             life = self._directory / f"life-{self.starts}"
             life.mkdir()
             life.chmod(0o777)
-            self._books = None
+            self._books, self._refused = None, {}
             self._daemon = launch(self._namespace, life, self._config)
             while self._daemon.process.poll() is None and time.monotonic() < deadline:
                 if get(self._namespace, ADMIN_PORT, "/healthz/ready")[0] == 200:
@@ -106,6 +116,17 @@ class Pod:
             if not document["balanced"]:
                 self._history.troubles.append(f"the books do not balance: {document['exporters']}")
         return document
+
+    def look_at_refusals(self) -> None:
+        """Connections that its workers, or it itself, have closed at once, by reason: the numbers of its end are kept."""
+        daemon = self._daemon
+        try:
+            code, text = get(self._namespace, ADMIN_PORT, "/metrics")
+        except http.client.HTTPException:
+            return
+        if code == 200 and daemon is self._daemon:
+            metrics = parse_metrics(text)
+            self._refused = {reason: total(metrics, *where) for reason, where in REFUSALS.items()}
 
     def settled(self, patience: float) -> bool:
         """Whether all its workers are ready, within so many seconds."""
@@ -191,6 +212,7 @@ class Pod:
 
     def end_of_life(self) -> None:
         """Keep its last books, and look at its log."""
+        self._history.refused.update(self._refused)
         exporters = self._books["exporters"] if self._books else []
         lost_at_shutdown = 0
         for event in self._events():
@@ -260,8 +282,12 @@ class Auditor:
         self._thread.join()
 
     def _look(self) -> None:
+        looks = 0
         while not self._over.wait(LOOK_INTERVAL):
             self._pod.audit()
+            looks += 1
+            if looks % REFUSAL_LOOKS == 0:
+                self._pod.look_at_refusals()
 
 
 def _waiting(document: Mapping[str, Any]) -> int:

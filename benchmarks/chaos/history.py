@@ -1,5 +1,6 @@
 """What has been done to the pod, as it was done: times are of the machine's monotonic clock, in seconds."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -72,5 +73,7 @@ class History:
     lives: list[Life] = field(default_factory=list)
     down: list[tuple[float, float]] = field(default_factory=list)
     """When there was no daemon."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Connections that the daemon has closed at once, by reason."""
     troubles: list[str] = field(default_factory=list)
     """What must not be, and was seen on the way: books that did not balance, faults of ours in the log."""

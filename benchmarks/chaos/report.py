@@ -22,7 +22,7 @@ def report(
         f"Chaos of {seconds:g} s, seed {seed}: {asked:,} requests, {len(history.done)} faults.",
         _requests(traffic),
         _faults(history),
-        _delivery(delivery),
+        _delivery(delivery, history),
     ]
     if problems:
         left = len(problems) - SHOWN
@@ -66,7 +66,10 @@ def _faults(history: History) -> str:
     return _table(("fault", "times", "seconds in all"), rows)
 
 
-def _delivery(delivery: Delivery) -> str:
+def _delivery(delivery: Delivery, history: History) -> str:
+    refused = (
+        ", ".join(f"`{reason}` {count:,.0f}" for reason, count in sorted(history.refused.items()) if count) or "none"
+    )
     dropped = ", ".join(f"`{reason}` {count:,}" for reason, count in delivery.dropped.items()) or "none"
     twice = ", ".join(f"{reason} {count:,}" for reason, count in delivery.twice.items()) or "none"
     rows = [
@@ -80,6 +83,7 @@ def _delivery(delivery: Delivery) -> str:
         ("records dropped, by reason", dropped),
         ("accepted, and their client saw no answer", f"{delivery.unknown:,}"),
         ("accepted twice, by why", twice),
+        ("connections closed by sp_proxy at once, by reason", refused),
     ]
     return _table(("exchanges", ""), rows)
 

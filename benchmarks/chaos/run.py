@@ -14,9 +14,11 @@ As root, on Linux, with iproute2, nftables and iptables.
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.chaos import delivery, traffic
@@ -59,6 +61,7 @@ def _run(stage: Stage, seed: int, seconds: float, faults: Sequence[Fault]) -> in
         stage.start_clients()
         time.sleep(CALM_SECONDS)
         begun = time.monotonic()
+        print(f"chaos, seed {seed}, begins at {datetime.now(UTC):%H:%M:%S.%f} UTC", file=sys.stderr, flush=True)
         chaos.run(faults, begun)
         if not pod.settled(DELIVER_SECONDS):
             history.troubles.append("at the end its workers were not ready")
@@ -112,6 +115,7 @@ def main() -> int:
         for fault in schedule(chosen.seed, chosen.seconds):
             print(f"{fault.at:8.2f}  {fault.kind}, {fault.lasts:g} s")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that all is taken down
     try:
         return run(chosen.seed, chosen.seconds, chosen.copies, chosen.keep)
     except BenchmarkError as error:
