@@ -206,7 +206,7 @@ class TestWithTheDaemon:
                 stack.enter_context(istio_in_shop(mesh, istio))
             assert f"with {ours}, mode beside-istio" in said
             check_all_flow(mesh, daemon)
-            assert total(daemon.metrics(), "sp_proxy_worker_connections_refused_total", 'reason="loop"') == 0
+            assert total(daemon.metrics(), "sp_proxy_worker_refused_total", 'reason="loop"') == 0
             if first != "istio":
                 verified = netfilter(mesh.shop, config, "verify")
                 assert "from Envoy (user 1337, 127.0.0.6)" in verified
