@@ -1,82 +1,85 @@
-// The list of sessions, and one session.
+// The list of sessions: who was there, when, where, and whether it went well.
 
-import { count, dateTime, duration, el, exchangeHead, exchangeRow, get, problem, sessionLink, traceLink } from "./dom.js";
+import { count, dateTime, el, get, problem, sessionLink } from "./dom.js";
+import { Filter } from "./filter.js";
+import { bindKeys } from "./keys.js";
+import { lasting } from "./times.js";
 
-export function mountSessions(view) {
+export { mountSession } from "./session.js";
+
+const PAGE = 100;
+
+export function mountSessions(root, { query }) {
+  const values = Object.fromEntries(query);
   const abort = new AbortController();
-  const list = el("div", { class: "cards" });
-  const more = el("button", { class: "older", hidden: true, onclick: () => load(more.value) }, "Load older");
-  view.replaceChildren(el("section", { class: "title" }, el("h1", {}, "Sessions")), list, more);
+  const filter = new Filter(values, (changed) => {
+    const asked = new URLSearchParams(changed).toString();
+    location.hash = asked ? `#/sessions?${asked}` : "#/sessions";
+  });
+  const list = el("div", { class: "rows", role: "rowgroup" });
+  const empty = el("p", { class: "empty", hidden: true });
+  const more = el("button", { type: "button", class: "older", hidden: true, onclick: () => load(more.value) }, "Load older");
+  let selected = -1;
+  root.replaceChildren(
+    filter.element,
+    el("div", { class: "table sessions", role: "table", "aria-label": "Sessions, last seen first" }, head(), list),
+    empty,
+    more,
+  );
   load("");
 
   async function load(before) {
+    more.disabled = true;
     try {
-      const page = await get("/api/v1/sessions", { before, limit: 100 }, abort.signal);
-      list.append(...page.sessions.map(card));
-      if (!list.children.length) list.append(el("p", { class: "empty" }, "No session yet."));
+      const page = await get("/api/v1/sessions", { ...values, before, limit: PAGE }, abort.signal);
+      list.append(...page.sessions.map(row));
       more.value = page.next;
       more.hidden = !page.next;
+      empty.hidden = list.childElementCount > 0 || Boolean(page.next);
+      empty.textContent = query.size ? "No session has such an exchange." : "No session yet.";
+      // A search takes its time, and goes on behind an empty page.
+      if (page.next && !list.childElementCount) await load(page.next);
     } catch (error) {
-      if (error.name !== "AbortError") view.append(problem(error));
+      if (error.name === "AbortError") return;
+      if (error.message.startsWith("q: ")) filter.complain(error.message);
+      else empty.after(problem(error));
     }
+    more.disabled = false;
   }
-  return () => abort.abort();
+
+  function select(place) {
+    const rows = list.children;
+    if (!rows.length) return;
+    selected = Math.min(rows.length - 1, Math.max(0, place));
+    rows[selected].focus();
+  }
+
+  const unbind = bindKeys([
+    { keys: ["j", "ArrowDown"], does: "Next session", run: () => select(selected + 1) },
+    { keys: ["k", "ArrowUp"], does: "Session before", run: () => select(selected - 1) },
+    { keys: ["/"], does: "Filter", run: () => filter.query.focus() },
+  ]);
+  return () => {
+    abort.abort();
+    unbind();
+  };
 }
 
-function card(session) {
+function head() {
+  const names = ["Session", "First seen", "Last seen", "For", "Exchanges", "Errors", "Services"];
+  return el("div", { class: "row head session-row", role: "row" }, names.map((name) => el("span", { role: "columnheader" }, name)));
+}
+
+function row(session) {
   return el(
     "a",
-    { class: "card", href: sessionLink(session.session_id) },
-    el("code", {}, session.session_id),
-    el("span", { class: "services" }, session.services.map((service) => el("span", { class: "tag" }, service))),
-    el(
-      "span",
-      { class: "dim" },
-      `${dateTime(session.first_seen_unix_ns)} · ${duration(session.last_seen_unix_ns - session.first_seen_unix_ns)} · ${count(session.exchanges, "exchange")}`,
-      session.errors ? el("span", { class: "bad" }, ` · ${count(session.errors, "error")}`) : null,
-    ),
+    { class: `row session-row${session.errors ? " failed" : ""}`, role: "row", href: sessionLink(session.session_id) },
+    el("code", { role: "cell", title: session.session_id }, session.session_id),
+    el("span", { class: "when", role: "cell" }, dateTime(session.first_seen_unix_ns)),
+    el("span", { class: "when", role: "cell" }, dateTime(session.last_seen_unix_ns)),
+    el("span", { class: "number", role: "cell" }, lasting(session.last_seen_unix_ns - session.first_seen_unix_ns)),
+    el("span", { class: "number", role: "cell", title: count(session.exchanges, "exchange") }, session.exchanges.toLocaleString("en")),
+    el("span", { class: `number${session.errors ? " bad" : ""}`, role: "cell" }, session.errors.toLocaleString("en")),
+    el("span", { class: "services", role: "cell", title: session.services.join(", ") }, session.services.map((service) => el("span", { class: "tag" }, service))),
   );
-}
-
-export function mountSession(view, { ids: [sessionId] }) {
-  const abort = new AbortController();
-  view.replaceChildren(el("p", { class: "empty" }, "Loading"));
-  get(`/api/v1/sessions/${encodeURIComponent(sessionId)}`, {}, abort.signal)
-    .then((data) => view.replaceChildren(...page(data)))
-    .catch((error) => error.name !== "AbortError" && view.replaceChildren(problem(error)));
-  return () => abort.abort();
-}
-
-function page({ session: summary, exchanges, truncated }) {
-  const traces = new Map();
-  for (const exchange of exchanges) {
-    if (!traces.has(exchange.trace_id)) traces.set(exchange.trace_id, []);
-    traces.get(exchange.trace_id).push(exchange);
-  }
-  return [
-    el(
-      "section",
-      { class: "title" },
-      el("h1", {}, "Session ", el("code", {}, summary.session_id)),
-      el(
-        "p",
-        { class: "facts" },
-        el("span", {}, el("em", {}, "first"), dateTime(summary.first_seen_unix_ns)),
-        el("span", {}, el("em", {}, "last"), dateTime(summary.last_seen_unix_ns)),
-        el("span", {}, count(summary.exchanges, "exchange")),
-        el("span", {}, count(traces.size, "trace")),
-        el("span", { class: summary.errors ? "bad" : null }, count(summary.errors, "error")),
-        summary.services.map((service) => el("span", { class: "tag" }, service)),
-      ),
-      truncated ? el("p", { class: "notice" }, `Only the first ${exchanges.length} exchanges are shown.`) : null,
-    ),
-    ...[...traces].map(([traceId, list]) =>
-      el(
-        "section",
-        { class: "group" },
-        el("h2", {}, el("a", { href: traceLink(traceId) }, "Trace ", el("code", {}, traceId)), el("span", { class: "dim" }, count(list.length, "exchange"))),
-        el("div", { class: "table", role: "table" }, exchangeHead(), el("div", { class: "rows", role: "rowgroup" }, list.map(exchangeRow))),
-      ),
-    ),
-  ];
 }

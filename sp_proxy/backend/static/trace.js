@@ -1,81 +1,133 @@
-// The call tree of one trace, as a waterfall.
+// One trace: the call tree across services as a waterfall, where its time went, what one row is, and what was logged.
 
-import { arrow, count, dateTime, duration, el, exchangeLink, get, problem, statusPill, took } from "./dom.js";
+import { count, dateTime, duration, el, exchangeLink, get, problem, sessionLink } from "./dom.js";
+import { exportLinks } from "./exports.js";
+import { bindKeys } from "./keys.js";
+import { panel } from "./span.js";
+import { severityClass, Waterfall } from "./waterfall.js";
 
-export function mount(view, { ids: [traceId] }) {
+const LOGS = 1000;
+
+export function mount(root, { ids: [traceId] }) {
   const abort = new AbortController();
-  view.replaceChildren(el("p", { class: "empty" }, "Loading"));
+  let unbind = () => {};
+  root.replaceChildren(el("p", { class: "empty" }, "Loading"));
   Promise.all([
     get(`/api/v1/traces/${encodeURIComponent(traceId)}`, {}, abort.signal),
-    get("/api/v1/logs", { trace: traceId, limit: 1000 }, abort.signal),
+    get("/api/v1/logs", { trace: traceId, limit: LOGS }, abort.signal),
   ])
-    .then(([tree, { logs }]) => view.replaceChildren(...page(tree), ...records(logs)))
-    .catch((error) => error.name !== "AbortError" && view.replaceChildren(problem(error)));
-  return () => abort.abort();
-}
-
-function page(tree) {
-  const colours = new Map(tree.services.map((service, index) => [service, index % 8]));
-  const rows = [];
-  const walk = (node, depth) => {
-    rows.push(row(node.span, depth, tree, colours));
-    node.children.forEach((child) => walk(child, depth + 1));
+    .then(([tree, page]) => {
+      unbind = show(root, tree, page, abort.signal);
+    })
+    .catch((error) => error.name !== "AbortError" && root.replaceChildren(problem(error)));
+  return () => {
+    abort.abort();
+    unbind();
   };
-  tree.roots.forEach((root) => walk(root, 0));
-  return [
+}
+
+function show(root, tree, page, signal) {
+  const logs = [...page.logs].reverse();
+  const side = el("aside", { class: "span-panel", "aria-live": "polite" });
+  const lines = logRows(logs, tree, (log) => waterfall.reveal(log.span_id));
+  const waterfall = new Waterfall(tree, logs, chosen, open);
+
+  function chosen(index) {
+    const row = waterfall.rows[index];
+    const ids = [row.span_id, row.inbound_span_id];
+    logs.forEach((log, place) => lines[place].classList.toggle("selected", ids.includes(log.span_id)));
+    side.replaceChildren(...panel(row, tree, logs.filter((log) => ids.includes(log.span_id)), signal));
+  }
+
+  function open(index) {
+    const exchange = waterfall.rows[index]?.outer.exchange;
+    if (exchange) location.hash = exchangeLink(exchange);
+  }
+
+  root.replaceChildren(
+    header(tree, waterfall),
+    spent(tree, waterfall),
+    el("div", { class: "trace-sides" }, waterfall.element, side),
+    ...(logs.length ? [el("section", { class: "title" }, el("h2", {}, "Log records"), page.next ? el("p", { class: "notice" }, `Only the newest ${LOGS} are shown.`) : null), el("div", { class: "table logs", role: "table", "aria-label": "Log records" }, lines)] : []),
+  );
+  waterfall.select(0);
+  scrollTo(0, 0);
+  return bindKeys([
+    { keys: ["j", "ArrowDown"], does: "Next row", run: () => waterfall.step(1) },
+    { keys: ["k", "ArrowUp"], does: "Row before", run: () => waterfall.step(-1) },
+    { keys: ["l", "ArrowRight"], does: "Show what is below", run: () => waterfall.toggle(waterfall.selected, true) },
+    { keys: ["h", "ArrowLeft"], does: "Hide what is below, or go to the caller", run: () => {
+      const row = waterfall.rows[waterfall.selected];
+      if (row?.below && !waterfall.closed.has(waterfall.selected)) waterfall.toggle(waterfall.selected, false);
+      else waterfall.above();
+    } },
+    { keys: ["c"], does: "Next row on the critical path", run: () => waterfall.step(1, (row) => row.critical_ns > 0) },
+    { keys: ["e"], does: "Next row with an error", run: () => waterfall.step(1, (row) => row.outer.failed || row.inner?.failed) },
+    { keys: ["Enter", "o"], does: "Open the exchange", run: () => open(waterfall.selected) },
+  ]);
+}
+
+function header(tree, waterfall) {
+  const sessions = new Set(waterfall.rows.flatMap((row) => [row.outer, row.inner]).map((span) => span?.exchange?.session_id).filter(Boolean));
+  return el(
+    "section",
+    { class: "title" },
+    el("h1", {}, "Trace ", el("code", {}, tree.trace_id)),
     el(
-      "section",
-      { class: "title" },
-      el("h1", {}, "Trace ", el("code", {}, tree.trace_id)),
+      "p",
+      { class: "facts" },
+      el("span", {}, el("em", {}, "started"), dateTime(tree.start_unix_ns)),
+      el("span", {}, el("em", {}, "took"), duration(tree.duration_ns)),
+      el("span", {}, count(tree.spans, "span")),
+      el("span", { class: tree.errors ? "bad" : null }, count(tree.errors, "error")),
+      tree.services.map((service) => el("span", { class: "service" }, el("i", { class: `dot ${waterfall.colour(service)}` }), service)),
       el(
-        "p",
-        { class: "facts" },
-        el("span", {}, el("em", {}, "started"), dateTime(tree.start_unix_ns)),
-        el("span", {}, el("em", {}, "took"), duration(tree.duration_ns)),
-        el("span", {}, count(tree.spans, "span")),
-        el("span", { class: tree.errors ? "bad" : null }, count(tree.errors, "error")),
-        tree.services.map((service) => el("span", { class: "service" }, el("i", { class: `dot d${colours.get(service)}` }), service)),
-        el("span", { class: "links" }, el("a", { class: "button", href: `#/?trace=${tree.trace_id}` }, "As a list")),
+        "span",
+        { class: "links" },
+        [...sessions].slice(0, 3).map((session) => el("a", { class: "button", href: sessionLink(session) }, "Session")),
+        el("a", { class: "button", href: `#/live?trace=${encodeURIComponent(tree.trace_id)}` }, "As a list"),
+        exportLinks({ trace: tree.trace_id }),
       ),
-      tree.truncated ? el("p", { class: "notice" }, "This trace has more spans than are shown.") : null,
     ),
-    el("div", { class: "waterfall", role: "table", "aria-label": "Spans" }, rows),
-  ];
+    tree.truncated ? el("p", { class: "notice" }, `This trace has more spans than these ${tree.spans}.`) : null,
+  );
 }
 
-function records(logs) {
-  if (!logs.length) return [];
-  const lines = [...logs].reverse().map((log) =>
+// The critical path added up: what to make faster to have the answer sooner.
+function spent(tree, waterfall) {
+  const total = tree.spent.reduce((sum, share) => sum + share.duration_ns, 0);
+  if (!total) return null;
+  const texts = {
+    service: (share) => share.service || "unnamed",
+    network: (share) => `${share.service || "unnamed"} → ${share.peer || "unnamed"}, between them`,
+    elsewhere: (share) => `${share.peer || "a host without a name"}, where nothing was captured`,
+    nowhere: () => "nothing ran",
+  };
+  const parts = tree.spent.map((share) => {
+    const colour = share.spent === "service" ? waterfall.colour(share.service) : share.spent;
+    const bar = el("span", { class: `spent-bar ${colour}`, title: `${texts[share.spent](share)}: ${duration(share.duration_ns)}` });
+    bar.style.width = `${(100 * share.duration_ns) / total}%`;
+    const label = el("li", {}, el("i", { class: `dot ${colour}` }), texts[share.spent](share), el("b", {}, duration(share.duration_ns)), el("span", { class: "dim" }, `${Math.round((100 * share.duration_ns) / total)} %`));
+    return { bar, label };
+  });
+  return el(
+    "section",
+    { class: "spent", "aria-label": "Where the time went" },
+    el("h2", {}, "Critical path", el("span", { class: "dim" }, `what ${duration(total)} were waited for`)),
+    el("div", { class: "spent-track" }, parts.map(({ bar }) => bar)),
+    el("ul", {}, parts.map(({ label }) => label)),
+  );
+}
+
+function logRows(logs, tree, chosen) {
+  return logs.map((log) =>
     el(
-      "div",
-      { class: "row", role: "row" },
-      el("span", { class: "c-time", role: "cell" }, dateTime(log.time_unix_ns).slice(-12)),
-      el("span", { class: "c-status", role: "cell" }, log.severity_text || String(log.severity)),
-      el("span", { class: "c-method", role: "cell" }),
-      el("span", { class: "c-url", role: "cell", title: log.body }, log.body),
-      el("span", { class: "c-service", role: "cell" }, log.service),
+      "button",
+      { type: "button", class: "log-row", role: "row", onclick: () => chosen(log) },
+      el("span", { class: "c-time", role: "cell", title: dateTime(log.time_unix_ns) }, `${log.time_unix_ns < tree.start_unix_ns ? "−" : "+"}${duration(Math.abs(log.time_unix_ns - tree.start_unix_ns))}`),
+      el("span", { class: `log-severity ${severityClass(log)}`, role: "cell" }, log.severity_text || String(log.severity)),
+      el("span", { class: "log-service", role: "cell" }, log.service),
+      el("span", { class: "log-body", role: "cell", title: log.body }, log.body),
     ),
   );
-  return [el("section", { class: "title" }, el("h1", {}, "Log records")), el("div", { class: "table", role: "table", "aria-label": "Log records" }, lines)];
-}
-
-function row(span, depth, tree, colours) {
-  const exchange = span.exchange;
-  const total = Math.max(tree.duration_ns, 1);
-  const bar = el("span", { class: `span-bar d${colours.get(span.service) ?? 7}${span.failed ? " failed" : ""}` });
-  bar.style.left = `${(100 * (span.start_unix_ns - tree.start_unix_ns)) / total}%`;
-  bar.style.width = `max(3px, ${(100 * span.duration_ns) / total}%)`;
-  const label = el(
-    "span",
-    { class: "w-label" },
-    exchange ? arrow(exchange) : el("span", { class: "arrow other", title: `${span.kind} span` }, "•"),
-    el("b", {}, span.service || "unnamed"),
-    exchange ? statusPill(exchange) : null,
-    el("span", { class: "w-name", title: exchange ? `${exchange.host}${exchange.path}` : span.name }, exchange ? `${exchange.method} ${exchange.path}` : span.name),
-  );
-  label.style.paddingLeft = `${Math.min(depth, 30) * 18}px`;
-  const cells = [label, el("span", { class: "w-track" }, bar), el("span", { class: "w-duration" }, exchange ? took(exchange) : duration(span.duration_ns))];
-  return exchange
-    ? el("a", { class: "w-row", role: "row", href: exchangeLink(exchange) }, cells)
-    : el("div", { class: "w-row", role: "row" }, cells);
 }
