@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sp_proxy import __version__
+from sp_proxy.admin.addon_metrics import addon_metrics
 from sp_proxy.admin.destination_metrics import destination_metrics
 from sp_proxy.admin.worker_metrics import worker_metrics
 from sp_proxy.exporter.stats import ExporterStats
@@ -86,6 +87,7 @@ class DaemonCollector(Collector):
         yield from _delivery(exporter)
         yield from destination_metrics(exporter.destinations)
         yield from worker_metrics(exporter.workers)
+        yield from addon_metrics(exporter.addons)
 
 
 def build_registry(read: Callable[[], tuple[SupervisorStats, ExporterStats]]) -> CollectorRegistry:

@@ -138,3 +138,7 @@ class Exchange(Struct, frozen=True, array_like=True, gc=False):
     """Of a gRPC call whose messages were counted."""
     partial: Partial | None = None
     """None for nearly all: what has one record only."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Of addons, names and values."""
+    name: str = ""
+    """Of the span, where an addon gave it another one than the target."""

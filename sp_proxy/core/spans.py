@@ -12,7 +12,7 @@ connection.
 from collections.abc import Mapping
 from typing import Final
 
-from sp_proxy.core import partial_spans, rpc, websocket_events
+from sp_proxy.core import partial_spans, rpc, span_tags, websocket_events
 from sp_proxy.core.body import DecodeBody
 from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.core.memo import Memo
@@ -121,6 +121,7 @@ class SpanEncoder:
         self._decode_body = decode_body
         self._redaction: Redaction = redaction or NeverSent()
         self._max_body_size = max_body_size
+        self._tag_names = frozenset(tags or ())
         self._constant = (
             partial_spans.WHOLE
             + _PROTOCOL
@@ -151,6 +152,7 @@ class SpanEncoder:
             x, kind = partial_spans.marked(x, partial, kind)
         start = x.start_unix_ns
         name, laid_target = self._target(x)
+        span_name = self._redaction.target(utf8(x.name.encode("utf-8", "replace"))) if x.name else name
         session_id = utf8(x.session_id)
         clean = self._redaction.is_clean(
             session_id, x.request_fields, x.request_trailers, x.response_fields, x.response_trailers
@@ -163,8 +165,8 @@ class SpanEncoder:
             varint(len(x.span_id)),
             x.span_id,
             b"\x2a",
-            varint(len(name)),
-            name,
+            varint(len(span_name)),
+            span_name,
             _KIND[x.direction],
             b"\x39",
             fixed64(start),
@@ -177,6 +179,8 @@ class SpanEncoder:
         ]
         if x.parent_span_id:
             pieces.append(delimited(b"\x22", x.parent_span_id))
+        if x.tags:
+            pieces.append(span_tags.encode(x.tags, self._redaction, self._tag_names))
 
         request = self._request_fields.encode(x.request_fields, pieces, clean=clean)
         is_open = partial is not None and partial.request_open

@@ -38,6 +38,11 @@ class BatchStage:
         return self._batcher.size + self._closed_size
 
     @property
+    def blocked(self) -> bool:
+        """Records wait to be taken in: soon the workers drop."""
+        return bool(self._send.statistics().tasks_waiting_send)
+
+    @property
     def records(self) -> int:
         """Records taken in, and not settled by the encoder."""
         return self._batcher.pending + self._closed_records

@@ -5,12 +5,16 @@ rule is for. So the records of workers that were started with earlier settings h
 of these workers ends. They are redacted as when those settings were in force, and after that as the present ones say.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import trio
 
 from sp_proxy import regex
+from sp_proxy.addons import stage
+from sp_proxy.addons.process import CapturePlan
+from sp_proxy.addons.stage import AddonPool, Worked, capture_plans
 from sp_proxy.core.batching import Batch, BatchLimits
 from sp_proxy.core.redact.config import RedactionConfig
 from sp_proxy.core.redact.redactor import Redactor
@@ -28,6 +32,8 @@ from sp_proxy.exporter.stats import IntakeLedger
 from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.project import redaction_config
 
+BEHIND_SECONDS = 1.0
+"""Workers have had to wait for so long: addons that nothing depends on are left out until they need not."""
 ENCODING_FACTOR = 4
 """Bytes that encoding a batch takes beside its content: spans, the request, its parts joined, the compressed one."""
 
@@ -40,10 +46,18 @@ class Content:
         self.redactor = Redactor(self.redaction, regex)
         self.max_body_size = settings.capture.max_body_size
         self.tags = settings.tags
+        self.addons = capture_plans(settings.addons)
+        """Hooks that see a record before it is redacted."""
 
     def same_as(self, other: "Content") -> bool:
         """Whether nothing would be sent differently."""
-        return (self.redaction, self.max_body_size, self.tags) == (other.redaction, other.max_body_size, other.tags)
+        one, two = ((each.redaction, each.max_body_size, each.tags, each.addons) for each in (self, other))
+        return one == two
+
+    def masking(self, also: "Content | None" = None) -> Redaction:
+        """The redaction, and another one's after it if that differs."""
+        same = also is None or also.redaction == self.redaction
+        return self.redactor if also is None or same else Stricter(self.redactor, also.redactor)
 
     def encoder(self, also: Redaction | None = None) -> SpanEncoder:
         """An encoder of spans, with another redaction after this one's."""
@@ -55,9 +69,17 @@ class Edition:
     """``take`` gets records, ``run`` makes payloads of them. One batch is encoded at a time, over all editions."""
 
     def __init__(
-        self, content: Content, limits: BatchLimits, encoding: trio.Lock, ledger: IntakeLedger, keeper: Keeper
+        self,
+        content: Content,
+        limits: BatchLimits,
+        encoding: trio.Lock,
+        ledger: IntakeLedger,
+        keeper: Keeper,
+        addons: AddonPool | None = None,
     ) -> None:
         self.content = content
+        self._addons = addons or AddonPool()
+        self._blocked_since = float("inf")
         self.batches = BatchStage(limits)
         self.channels: set[WorkerChannel] = set()
         self.encoding_bytes = 0
@@ -101,6 +123,12 @@ class Edition:
         """Other workers have taken over."""
         return self._superseded_by is not None
 
+    @property
+    def addons(self) -> tuple[CapturePlan, ...]:
+        """The hooks that see its records: its own, and after these the present ones."""
+        later = self._superseded_by.addons if self._superseded_by else ()
+        return tuple(dict.fromkeys((*self.content.addons, *later)))
+
     async def run(self, on_settled: Callable[[], None]) -> None:
         """Work until closed or cancelled."""
         with self._scope:
@@ -115,24 +143,49 @@ class Edition:
     async def _encode_all(self, on_settled: Callable[[], None]) -> None:
         while True:
             batch = await self.batches.next()
+            plans = self.addons
+            worked = await self._work(plans, Worked(batch.exchanges))
             async with self._encoding:
-                await self._encode(batch)
+                while others := [each for each in self.addons if each not in plans]:
+                    # Settings have changed meanwhile: what is sent is what they say.
+                    plans = (*plans, *others)
+                    worked = await self._work(others, worked)
+                await self._encode(batch, worked)
             on_settled()
 
-    async def _encode(self, batch: Batch) -> None:
+    async def _work(self, plans: Sequence[CapturePlan], worked: Worked) -> Worked:
+        """Call hooks with what earlier ones have left."""
+        if not plans:
+            return worked
+        now = trio.current_time()
+        self._blocked_since = min(self._blocked_since, now) if self.batches.blocked else float("inf")
+        behind = now - self._blocked_since > BEHIND_SECONDS
+        masking = self.content.masking(self._superseded_by)
+        try:
+            return await stage.work(self._addons.processes(plans), worked, masking, only_required=behind)
+        except Exception as error:  # noqa: BLE001 (a fault of our own: nobody knows what of it may be sent)
+            self._log.fault("addons_failed", error, records_dropped=len(worked.exchanges))
+            lost = Counter(worked.lost)
+            lost["internal_error"] += len(worked.exchanges)
+            return Worked([], lost, worked.added)
+
+    async def _encode(self, batch: Batch, worked: Worked) -> None:
         encoder, takers = self._encoder, self._takers
         assert encoder is not None
         self.encoding_bytes = ENCODING_FACTOR * batch.size
         try:
             # In a thread, as it takes milliseconds and compression lets others run meanwhile.
-            encoded = await trio.to_thread.run_sync(encoder.encode, batch.exchanges, abandon_on_cancel=True)
+            encoded = await trio.to_thread.run_sync(encoder.encode, worked.exchanges, abandon_on_cancel=True)
         except Exception as error:  # noqa: BLE001 (a fault of our own costs this batch, not the daemon)
-            self._log.fault("encode_failed", error, records_dropped=len(batch.exchanges))
-            encoded = Encoded([], {"internal_error": len(batch.exchanges)})
+            self._log.fault("encode_failed", error, records_dropped=len(worked.exchanges))
+            encoded = Encoded([], {"internal_error": len(worked.exchanges)})
         finally:
             self.encoding_bytes = 0
         # From here on without an await: the records change hands in the books.
         self.batches.settle(batch)
+        self._ledger.captured += worked.added
+        for cause, records in worked.lost.items():
+            self._ledger.drop(cause, records)
         for payloads, destinations in zip(encoded.forms, takers, strict=False):
             for payload in payloads:
                 for destination in destinations:

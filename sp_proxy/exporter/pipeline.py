@@ -26,6 +26,7 @@ from types import MappingProxyType
 import trio
 from msgspec import Struct
 
+from sp_proxy.addons.stage import AddonPool
 from sp_proxy.core.batching import BatchLimits, content_size
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.exporter.destinations import Destination
@@ -82,6 +83,7 @@ class Exporter:
         self._reports = WorkerReports()
         self._log = SparingLog()
         self._keeper = Keeper(randomness=randomness)
+        self._addons = AddonPool()
         self._channels: set[WorkerChannel] = set()
         self._nursery: trio.Nursery | None = None
         self._settled = trio.Event()
@@ -108,6 +110,7 @@ class Exporter:
                 task_status.started()
         finally:
             self._nursery = None
+            self._addons.keep(())
             lost = sum(edition.batches.discard() for edition in self._editions)
             self._ledger.drop("shutdown", lost)
             if lost:
@@ -172,7 +175,9 @@ class Exporter:
         return Prepared(settings, Content(settings), routes(settings, self._environ, self._world))
 
     def differs(self, prepared: Prepared) -> bool:
-        """Whether payloads would go elsewhere, or another way: certificates may have changed and the settings not."""
+        """Whether payloads would go elsewhere, or another way, or addons have changed: files may have, and the settings not."""
+        if prepared.content.addons != self._prepared.content.addons:
+            return True
         return [each.manner for each in prepared.routes] != [each.manner for each in self._prepared.routes]
 
     def open_edition(self, prepared: Prepared) -> Edition:
@@ -225,6 +230,7 @@ class Exporter:
             if not destination.retired:
                 destination.retire(encoded)
         self._send_to_destinations()
+        self._keep_addons()
         for each in tuple(self._editions):
             self._close_if_done(each)
 
@@ -251,6 +257,7 @@ class Exporter:
             workers=self._reports.snapshot(),
             faults=dict(self._keeper.faults),
             down=tuple(self._keeper.down),
+            addons=self._addons.stats(),
         )
 
     @property
@@ -270,7 +277,11 @@ class Exporter:
         return Destination(route, self._world, on_settled=self._on_settled, keeper=self._keeper)
 
     def _make_edition(self, content: Content, limits: BatchLimits) -> Edition:
-        return Edition(content, limits, self._encoding, self._ledger, self._keeper)
+        return Edition(content, limits, self._encoding, self._ledger, self._keeper, self._addons)
+
+    def _keep_addons(self) -> None:
+        """Those that no edition has any more end."""
+        self._addons.keep(plan for edition in self._editions for plan in edition.addons)
 
     def _send_to_destinations(self) -> None:
         takers = self._takers
@@ -291,6 +302,7 @@ class Exporter:
     async def _run_edition(self, edition: Edition) -> None:
         await edition.run(partial(self._after_batch, edition))
         self._editions.remove(edition)
+        self._keep_addons()
 
     def _after_batch(self, edition: Edition) -> None:
         self._on_settled()

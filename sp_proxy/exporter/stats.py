@@ -17,12 +17,15 @@ from typing import Literal
 
 from msgspec import Struct
 
+from sp_proxy.addons.tally import AddonStats
 from sp_proxy.core.breaker import State
 from sp_proxy.exporter.outcome import Accepted, Outcome, Permanent, Retryable, TooLarge
 
 DropReason = Literal[
     "rate_limit",  # above the limit of exchanges or bytes a second
     "sampled_out",  # not chosen by sampling
+    "addon_dropped",  # an addon wanted it so
+    "addon_failed",  # an addon without which nothing may be sent could not see it
     "redaction_failed",  # nothing is sent of which we do not know what it says
     "memory_limit",  # the exporter holds as much as it may
     "encode_failed",  # a span could not be made of it
@@ -139,6 +142,8 @@ class ExporterStats(Struct, frozen=True):
     """Faults of ours, by the stage that was begun again after each."""
     down: tuple[str, ...] = ()
     """Stages that wait to be begun again."""
+    addons: tuple[AddonStats, ...] = ()
+    """Capture hooks."""
 
     @property
     def recovered(self) -> int:

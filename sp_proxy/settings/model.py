@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from sp_proxy.settings.addons import Addons
 from sp_proxy.settings.backend import Backend
 from sp_proxy.settings.interception import Mitm, Tls, WebSocket
 from sp_proxy.settings.limits import Limits, RateLimit, Sampling
@@ -353,6 +354,7 @@ class SettingsModel(Section):
     mitm: Mitm = Field(Mitm(), description="The mitmproxy worker.")
     tls: Tls = Field(Tls(), description="TLS.")
     websocket: WebSocket = Field(WebSocket(), description="WebSocket.")
+    addons: Addons = Field(Addons(), description="Operators' scripts.")
     redaction: Redaction = Field(Redaction(), description="What never leaves this machine.")
     limits: Limits = Field(Limits(), description="How much is captured at most.")
     sampling: Sampling = Field(Sampling(), description="Which part of the traces is captured.")

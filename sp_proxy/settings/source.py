@@ -1,10 +1,15 @@
-"""Where a daemon's settings come from, to be read again: the file may have changed, flags and environment have not."""
+"""Where a daemon's settings come from, to be read again: the file may have changed, flags and environment have not.
+
+The files of addons belong to it: what they say is in force like what the configuration says.
+"""
 
 from collections.abc import Mapping
 from hashlib import blake2s
 from pathlib import Path
 from typing import Any
 
+from sp_proxy.addons.source import AddonError, hook_files
+from sp_proxy.settings.addons import Addons
 from sp_proxy.settings.document import MAX_BYTES
 from sp_proxy.settings.load import Loaded, load
 
@@ -19,30 +24,60 @@ class Source:
         self.path = path
         self._environ = environ
         self._flags = flags
+        self._addons = Addons()
         self.digest = b""
-        """Of the file's content when it was last loaded, whether that went well or not."""
+        """Of the files' content when they were last loaded, whether that went well or not."""
 
     def load(self, *, sends: bool = True) -> Loaded:
         """Read everything again, as ``load.load`` does. Raises SettingsError."""
+        configuration = self._configuration()
         self.digest = self.content()
-        return load(self.path, self._environ, self._flags, sends=sends)
+        loaded = load(self.path, self._environ, self._flags, sends=sends)
+        self._addons = loaded.settings.addons
+        # The configuration as it was when it was loaded, and addons as they are before they are.
+        self.digest = configuration + self._scripts() if configuration or self.path is None else b""
+        return loaded
 
     def content(self) -> bytes:
-        """A digest of the file's content; empty when it cannot be read, or there is none."""
-        if self.path is None:
-            return b""
-        try:
-            with self.path.open("rb") as file:
-                return blake2s(file.read(MAX_BYTES + 1)).digest()
-        except OSError:
-            return b""
+        """A digest of the files' content; empty when the configuration cannot be read, or there is nothing to read."""
+        configuration = self._configuration()
+        return configuration + self._scripts() if configuration or self.path is None else b""
 
     def look(self) -> Look:
-        """What the file system says of the file; symbolic links are followed, so one that leads elsewhere is seen."""
+        """What the file system says of the files; symbolic links are followed, so one that leads elsewhere is seen."""
         if self.path is None:
-            return ()
+            return tuple(number for each in self._files() for number in _look(each))
+        found = _look(self.path)
+        return found and (*found, *(number for each in self._files() for number in (_look(each) or (0,))))
+
+    def _configuration(self) -> bytes:
+        return b"" if self.path is None else _digest(self.path)
+
+    def _scripts(self) -> bytes:
+        files = self._files()
+        return blake2s(b"".join(str(each).encode() + b"\0" + _digest(each) for each in files)).digest() if files else b""
+
+    def _files(self) -> list[Path]:
+        """Of addons."""
+        addons = self._addons
         try:
-            found = self.path.stat()
-        except OSError:
-            return ()
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            hooks = hook_files(addons.files, addons.directory)
+        except AddonError:
+            hooks = list(addons.files)
+        return [Path(each) for each in (*hooks, *(flow.file for flow in addons.flows))]
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return blake2s(file.read(MAX_BYTES + 1)).digest()
+    except OSError:
+        return b""
+
+
+def _look(path: Path) -> Look:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

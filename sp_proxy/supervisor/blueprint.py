@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from sp_proxy.addons.check import check
+from sp_proxy.addons.source import AddonFile, different, read_flows, read_hooks
 from sp_proxy.mitm.config import MitmConfig
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.heartbeat import BEATS_PER_TIMEOUT
@@ -25,6 +27,8 @@ class Blueprint(Struct, frozen=True, eq=False):
     loaded: Loaded
     worker: WorkerConfig
     mitm: MitmConfig
+    addons: tuple[AddonFile, ...] = ()
+    """All that settings name, each of which has been run once."""
 
     @property
     def settings(self) -> SettingsModel:
@@ -74,9 +78,19 @@ class Blueprint(Struct, frozen=True, eq=False):
 def make_blueprint(loaded: Loaded, environ: Mapping[str, str]) -> Blueprint:
     """Raises ValueError, one line for a person, for settings that cannot be used."""
     settings = loaded.settings
-    found = Blueprint(loaded, worker_config(settings, environ), mitm_config(settings, environ))
+    addons = read_addons(settings)
+    check(addons)
+    found = Blueprint(loaded, worker_config(settings, environ), mitm_config(settings, environ), tuple(addons))
     check_authority(found.mitm.tls)
     return found
+
+
+def read_addons(settings: SettingsModel) -> list[AddonFile]:
+    """All addons that settings name. Raises AddonError."""
+    addons = settings.addons
+    return different(
+        [*read_hooks(addons.files, addons.directory), *read_flows([flow.file for flow in addons.flows])]
+    )
 
 
 def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> WorkerConfig:

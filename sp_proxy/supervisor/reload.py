@@ -133,7 +133,8 @@ class Reloader:
         blueprint, prepared = await self._prepare(parts)
         before, after = self.settings, blueprint.settings
         found = changes(before, after)
-        if not found and not parts.capture.exporter.differs(prepared):
+        addons = ("addons: changed files",) if blueprint.addons != self.blueprint.addons else ()
+        if not found and not addons and not parts.capture.exporter.differs(prepared):
             return Outcome("unchanged")
         replaced = not blueprint.same_workers(self.blueprint)
         if replaced:
@@ -147,7 +148,7 @@ class Reloader:
         notes = tuple(blueprint.loaded.warnings)
         if rules_changed(found):
             notes += ("netfilter: in force with the next sp-proxy netfilter apply",)
-        return Outcome("applied", tuple(map(str, found)) or ("certificates",), notes=notes, workers_replaced=replaced)
+        return Outcome("applied", (*map(str, found), *addons) or ("certificates",), notes=notes, workers_replaced=replaced)
 
     async def _prepare(self, parts: Parts) -> tuple[Blueprint, Prepared]:
         """All that can be found out without changing anything, in a thread: it takes some ten milliseconds."""

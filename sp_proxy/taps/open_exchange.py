@@ -50,6 +50,8 @@ class OpenExchange(Struct, gc=False):
     """Of a gRPC call: counted by its tap."""
     partial: Partial | None = None
     """It has been recorded before its end (``partials``)."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Of request hooks."""
 
     def tee_request(self, data: bytes, start: int, end: int) -> None:
         """A piece of request body passed by."""
@@ -145,6 +147,7 @@ class OpenExchange(Struct, gc=False):
                 None,
                 None if self.messages is None else self.messages.counts,
                 self.partial,
+                self.tags,
             )
         )
 

@@ -1,0 +1,190 @@
+"""The process of one capture hook: takes records, calls the hook with each, says what became of them.
+
+Nothing here can be relied on by the exporter, for the addon's code runs in the same interpreter: time limits are kept here
+so that one slow record costs that record only, and again by the exporter, which ends the process (``process.py``).
+"""
+
+import contextlib
+import inspect
+import io
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, override
+
+from sp_proxy.addons import wire
+from sp_proxy.addons.exchange import CapturedExchange, instead
+from sp_proxy.addons.loading import LOAD_SECONDS, TooSlowError, confine, fault_of, load, time_limit
+from sp_proxy.addons.wire import MAX_SAID, Changed, Done, Emitted, Fault, Loaded, Setup, Task
+
+ORPHAN_LOOK: Final = 1.0
+MAX_EMITTED: Final = 4096
+"""Changes of metrics for each task."""
+AT_ONCE: Final = 32
+"""Calls of an async hook that wait at the same time."""
+MAX_LINE: Final = 500
+
+
+class Said(io.TextIOBase):
+    """In the place of standard output: an addon's ``print`` becomes lines of the daemon's log."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._begun = ""
+
+    @override
+    def write(self, text: str, /) -> int:
+        *whole, self._begun = (self._begun + wire.clean(text, 1 << 16)).split("\n")
+        self._begun = self._begun[:MAX_LINE]
+        for line in whole:
+            if line.strip() and len(self.lines) < MAX_SAID:
+                self.lines.append(line[:MAX_LINE])
+        return len(text)
+
+    def take(self) -> list[str]:
+        """The lines since the last call."""
+        taken, self.lines = self.lines, []
+        return taken
+
+
+class Work:
+    """What came of one task so far."""
+
+    def __init__(self, setup: Setup, hook: Callable[[CapturedExchange], Any], task: Task) -> None:
+        self._setup = setup
+        self._hook = hook
+        self._is_async = inspect.iscoroutinefunction(hook)
+        self._began = time.monotonic()
+        self._until = self._began + task.seconds
+        self._task = task
+        self._emitted: list[Emitted] = []
+        self._made: dict[int, list[Changed]] = {}
+        self._failed: list[int] = []
+        self._skipped: list[int] = []
+        self._faults: dict[Fault, None] = {}
+
+    def run(self) -> None:
+        """Call a plain hook with each record."""
+        budget = self._setup.call_budget
+        for place in range(len(self._task.exchanges)):
+            if time.monotonic() >= self._until:
+                self._skipped.append(place)
+                continue
+            ex, kept = self._begin(place)
+            try:
+                with time_limit(budget):
+                    answer = self._hook(ex)
+                self._end(ex, answer)
+            except BaseException as error:  # noqa: BLE001  # sys.exit, KeyboardInterrupt and TooSlowError too
+                self._fail(place, error, kept)
+
+    async def run_async(self) -> None:
+        """Call an async hook, with many records at once."""
+        import trio  # noqa: PLC0415  # for async hooks only: 15 MB
+
+        slots = trio.CapacityLimiter(AT_ONCE)
+
+        async def call(place: int) -> None:
+            async with slots:
+                if time.monotonic() >= self._until:
+                    self._skipped.append(place)
+                    return
+                ex, kept = self._begin(place)
+                try:
+                    with trio.move_on_after(self._setup.call_budget) as scope:
+                        answer = await self._hook(ex)
+                    if scope.cancelled_caught:
+                        raise TooSlowError
+                    self._end(ex, answer)
+                except trio.Cancelled:
+                    raise
+                except BaseException as error:  # noqa: BLE001  # as above
+                    self._fail(place, error, kept)
+
+        async with trio.open_nursery() as nursery:
+            for place in range(len(self._task.exchanges)):
+                nursery.start_soon(call, place)
+
+    def done(self, said: list[str]) -> Done:
+        """For the exporter."""
+        return Done(
+            list(self._made),
+            [each for made in self._made.values() for each in made],
+            self._failed,
+            self._skipped,
+            list(self._faults)[:16],
+            self._emitted[:MAX_EMITTED],
+            said,
+            time.monotonic() - self._began,
+        )
+
+    def _begin(self, place: int) -> tuple[CapturedExchange, int]:
+        return CapturedExchange(self._task.exchanges[place], self._emitted, place), len(self._emitted)
+
+    def _end(self, ex: CapturedExchange, answer: object) -> None:
+        wanted = instead(ex, answer)
+        if len(wanted) != 1 or wanted[0] is not ex or ex.is_changed:
+            self._made[ex.place] = [each.changed() for each in wanted]
+
+    def _fail(self, place: int, error: BaseException, emitted: int) -> None:
+        self._failed.append(place)
+        self._faults[fault_of(error, self._setup.path)] = None
+        if not self._is_async:  # of calls that wait side by side nobody knows whose they are
+            del self._emitted[emitted:]
+
+
+def serve(sock: socket.socket) -> int:
+    """Do what the exporter asks for until it is gone."""
+    setup = wire.decode_setup(wire.read(sock))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    said = Said()
+    sys.stdout = sys.stderr = said
+    confine(setup.max_memory)
+    try:
+        with time_limit(LOAD_SECONDS):
+            hook = load(setup.name, setup.path, setup.text).__dict__["exchange"]
+    except BaseException as error:  # noqa: BLE001  # see loading.check_loads
+        sock.sendall(wire.frame(Loaded(fault_of(error, setup.path))))
+        return 1
+    sock.sendall(wire.frame(Loaded()))
+    if inspect.iscoroutinefunction(hook):
+        import trio  # noqa: PLC0415
+
+        trio.run(_serve_async, sock, setup, hook, said)
+        return 0
+    while payload := wire.read(sock):
+        work = Work(setup, hook, wire.decode_task(payload))
+        work.run()
+        sock.sendall(wire.frame(work.done(said.take())))
+    return 0
+
+
+async def _serve_async(sock: socket.socket, setup: Setup, hook: Callable[[CapturedExchange], Any], said: Said) -> None:
+    import trio  # noqa: PLC0415
+
+    while True:
+        # The exporter writes a frame as a whole: once it begins, the rest is there.
+        await trio.lowlevel.wait_readable(sock)
+        payload = wire.read(sock)
+        if not payload:
+            return
+        work = Work(setup, hook, wire.decode_task(payload))
+        await work.run_async()
+        sock.sendall(wire.frame(work.done(said.take())))
+
+
+def _end_with(parent: int) -> None:
+    """End when the supervisor is gone, whatever the hook does: nobody else would."""
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_LOOK)
+    os._exit(1)
+
+
+def main(descriptor: int) -> int:
+    """Run in this process; its exit code."""
+    with socket.socket(fileno=descriptor) as sock, contextlib.suppress(OSError):
+        return serve(sock)
+    return 1

@@ -1,0 +1,38 @@
+"""Files are run once elsewhere, before they come into force."""
+
+import pytest
+
+from sp_proxy.addons import check as check_module
+from sp_proxy.addons.check import check
+from sp_proxy.addons.source import AddonError, look
+
+GOOD = look("/x/good.py", "import json\nprint('hello')\ndef exchange(ex): ...\n")
+
+
+def test_good_ones_pass():
+    check([])
+    check([GOOD])
+
+
+@pytest.mark.parametrize(
+    "top, said",
+    [
+        ("1 / 0", r"^/x/bad\.py:1: ZeroDivisionError: division by zero$"),
+        ("import os; os._exit(0)", "running them ended the process: /x/good.py, /x/bad.py"),
+        ("kept = bytearray(4 << 30)", r"^/x/bad\.py:1: MemoryError"),
+        ("import sys; print('{}'); sys.exit()", r"^/x/bad\.py:1: SystemExit"),
+    ],
+)
+def test_bad_ones_are_one_line(top, said):
+    with pytest.raises(AddonError, match=said):
+        check([GOOD, look("/x/bad.py", f"{top}\ndef exchange(ex): ...\n")])
+
+
+def test_one_that_does_not_end_is_ended(monkeypatch):
+    monkeypatch.setattr(check_module, "SECONDS", 1.0)
+    bad = look(
+        "/x/bad.py",
+        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass\ndef exchange(ex): ...\n",
+    )
+    with pytest.raises(AddonError, match=r"not run within 1 s: /x/bad\.py"):
+        check([bad])

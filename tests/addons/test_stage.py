@@ -1,0 +1,95 @@
+"""Hooks one after the other, and what of their work is taken."""
+
+import msgspec
+
+from sp_proxy import regex
+from sp_proxy.addons.exchange import unchanged
+from sp_proxy.addons.stage import AddonPool, Worked, applied, capture_plans, work
+from sp_proxy.core.redact.config import RedactionConfig
+from sp_proxy.core.redact.redactor import Redactor
+from sp_proxy.core.redaction import NeverSent, RedactionError
+from sp_proxy.settings.addons import Addons
+from tests.addons.hooks import plan, running
+from tests.exporter.rig import make_exchange, make_exchanges
+
+CARD = "4111 1111 1111 1111"
+
+
+def redactor() -> Redactor:
+    return Redactor(RedactionConfig(detectors={"payment_card": "replace"}), regex)
+
+
+async def test_each_sees_what_the_one_before_has_left_and_all_is_counted():
+    drop_two = "def exchange(ex):\n    if ex.query['n'] in '24': ex.drop()\n    else: ex.tag('n', ex.query['n'])\n"
+    double = "def exchange(ex):\n    other = ex.copy()\n    other.tag('n', ex.tags['n'] * 2)\n    return [ex, other]\n"
+    async with running(drop_two, "one") as one, running(double, "two") as two:
+        worked = await work([one, two], Worked(make_exchanges(5)), NeverSent())
+        assert one.stats().dropped == 2
+        assert two.stats().added == 3
+    assert [dict(each.tags)["n"] for each in worked.exchanges] == ["1", "11", "3", "33", "5", "55"]
+    assert len({each.span_id for each in worked.exchanges}) == 6
+    assert [each.span_id for each in worked.exchanges][::2] == [number.to_bytes(8) for number in (1, 3, 5)]
+    assert (dict(worked.lost), worked.added) == ({"addon_dropped": 2}, 3)
+
+
+async def test_what_a_required_hook_missed_is_not_sent():
+    fails = "def exchange(ex):\n    if ex.query['n'] == '2': 1 / 0\n    ex.tag('seen', 1)\n"
+    async with running("required = True\n" + fails, "one") as one, running(fails, "two") as two:
+        worked = await work([one], Worked(make_exchanges(3)), NeverSent())
+        assert [each.span_id for each in worked.exchanges] == [number.to_bytes(8) for number in (1, 3)]
+        assert dict(worked.lost) == {"addon_failed": 1}
+        worked = await work([two], Worked(make_exchanges(3)), NeverSent())
+        assert len(worked.exchanges) == 3
+        assert not worked.lost
+        behind = await work([one, two], Worked([make_exchange(1)]), NeverSent(), only_required=True)
+        assert dict(behind.exchanges[0].tags) == {"seen": "1"}
+        assert two.stats().skipped == 1
+
+
+async def test_labels_are_masked():
+    text = f"def exchange(ex):\n    ex.count('paid', card='{CARD}')\n"
+    async with running(text) as process:
+        await work([process], Worked([make_exchange()]), redactor())
+        ((name, labels),) = process.stats().series
+    assert name == "paid"
+    assert CARD not in str(labels)
+
+
+class Failing(NeverSent):
+    def header(self, name: str, value: str, *, clean: bool = False) -> str | None:
+        raise RedactionError
+
+
+def test_a_hook_changes_what_it_may_and_nothing_else():
+    record = make_exchange()
+    change = unchanged(record, 0)
+    assert applied(record, change, NeverSent(), again=False) == record
+    replace = msgspec.structs.replace
+    for address, taken in (("10.9.9.9", "10.9.9.9"), ("", ""), ("secret", "10.0.0.1"), ("fe80::1%secret", "10.0.0.1")):
+        made = applied(record, replace(change, client_address=address), NeverSent(), again=False)
+        assert made.client_address == taken
+    named = replace(change, service_name=f"card {CARD}".encode(), request_body_size=-5, response_body_size=1 << 80)
+    made = applied(record, named, redactor(), again=False)
+    assert CARD.encode() not in made.service_name
+    assert (made.request_body_size, made.response_body_size) == (0, 1 << 62)
+    assert applied(record, named, Failing(), again=False).service_name == b""
+    assert applied(record, change, NeverSent(), again=True).span_id != record.span_id
+
+
+def test_plans_are_what_settings_name(tmp_path):
+    assert capture_plans(Addons()) == ()
+    (tmp_path / "a.py").write_text("def exchange(ex): ...\n")
+    (tmp_path / "b.py").write_text("def request(head): ...\n")
+    (found,) = capture_plans(Addons(directory=str(tmp_path), call_budget=2))
+    assert (found.file.name, found.call_budget) == ("a", 2.0)
+
+
+async def test_a_pool_has_one_process_for_each_hook():
+    pool = AddonPool()
+    one, two = plan("def exchange(ex): ...", "one"), plan("def exchange(ex): ...", "two")
+    first = pool.processes([one, two, one])
+    assert [each.name for each in first] == ["one", "two"]
+    assert pool.processes([two])[0] is first[1]
+    pool.keep([two])
+    assert [each.name for each in pool.stats()] == ["two"]
+    assert pool.processes([one])[0] is not first[0]
