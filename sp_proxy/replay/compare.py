@@ -164,6 +164,18 @@ class Comparer:
             self._add(place, _json(old), _json(new))
 
 
+def json_difference(
+    was: Any, now: Any, ignore: tuple[json_paths.Path, ...], fits: Callable[[str, str], bool]
+) -> Difference | None:
+    """The first difference of two documents, which are changed: what is ignored is taken away."""
+    tops = json_paths.Place([was], 0), json_paths.Place([now], 0)
+    for path in ignore:
+        for top in tops:
+            _take_away(json_paths.places(top, path))
+    found = _Walk(set(), [], fits).differences(*tops)
+    return Difference(found[0][0][:MAX_SHOWN], _json(found[0][1]), _json(found[0][2])) if found else None
+
+
 def _each(top: json_paths.Place, path: json_paths.Path) -> list[json_paths.Place]:
     return json_paths.places(top, path) if path else []
 

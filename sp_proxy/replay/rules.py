@@ -147,7 +147,12 @@ def _names(names: tuple[str, ...]) -> frozenset[str]:
 
 
 def read_file(path: Path) -> File:
-    """A rules file: TOML by its name, else YAML (which JSON is too). Raises ReplayError."""
+    """A rules file. Raises ReplayError."""
+    return read_document(path, File)
+
+
+def read_document[T](path: Path, kind: type[T]) -> T:
+    """A file of rules: TOML by its name, else YAML (which JSON is too). Raises ReplayError."""
     try:
         with path.open("rb") as opened:
             data = opened.read(MAX_BYTES + 1)
@@ -159,7 +164,7 @@ def read_file(path: Path) -> File:
     try:
         text = data.decode()
         value = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-        return msgspec.convert({} if value is None else value, File)
+        return msgspec.convert({} if value is None else value, kind)
     except (tomllib.TOMLDecodeError, yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise ReplayError(f"{path}: {' '.join(str(error).split())}") from None
     except RecursionError:

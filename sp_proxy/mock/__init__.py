@@ -1,0 +1,1 @@
+"""Captured answers given again, to calls like those that they answered."""
