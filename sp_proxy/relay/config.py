@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct, msgpack
 
+from sp_proxy.addons.heads import RequestAddon
 from sp_proxy.core.admission import AdmissionConfig
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.inject import HeaderConfig
@@ -56,6 +57,11 @@ class WorkerConfig(Struct, frozen=True, array_like=True):
     partial_after: float = 0.0
     """Seconds after which an exchange that goes on is recorded; 0: never."""
     log_format: Literal["auto", "json", "console"] = "auto"
+    request_addons: tuple[RequestAddon, ...] = ()
+    request_budget: float = 0.001
+    """Seconds that a call of one may take."""
+    addon_state_fd: int = -1
+    """Shared memory of ``addons.heads.STATE_BYTES`` bytes, which says which of them runs."""
 
 
 encode_config = msgpack.Encoder().encode

@@ -59,7 +59,7 @@ class Downstream(Stream):
         tap = connection.tap
         if tap is None:
             self.other.write(data)
-            if len(data) >= AHEAD:
+            if self.bulky >= AHEAD:
                 connection.look_for_bulk(self)
             return
         try:
@@ -71,7 +71,7 @@ class Downstream(Stream):
             self.other.write(out)
         if tap.signal:
             connection.look_at_signal()
-        elif len(data) >= AHEAD:
+        elif self.bulky >= AHEAD:
             connection.look_for_bulk(self)
 
     def received_end(self) -> None:
@@ -102,7 +102,7 @@ class Upstream(Stream):
         tap = connection.tap
         if tap is None:
             self.other.write(data)
-            if len(data) >= AHEAD:
+            if self.bulky >= AHEAD:
                 connection.look_for_bulk(self)
             return
         try:
@@ -114,7 +114,7 @@ class Upstream(Stream):
             self.other.write(out)
         if tap.signal:
             connection.look_at_signal()
-        elif len(data) >= AHEAD:
+        elif self.bulky >= AHEAD:
             connection.look_for_bulk(self)
 
     def received_end(self) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import ipaddress
 import logging
+import mmap
 import os
 import random
 import resource
@@ -25,6 +26,7 @@ from typing import Any
 
 import uvloop
 
+from sp_proxy.addons.heads import STATE_BYTES, RequestHooks
 from sp_proxy.channel.frames import Drained, Ready, Retired, Totals
 from sp_proxy.channel.sender import Sender
 from sp_proxy.core.admission import Admission
@@ -91,6 +93,7 @@ class Worker:
         injector = Injector(config.headers)
         self._admission = Admission.make(config.admission)
         self._labels = Labels()
+        self._hooks = self._request_hooks()
         self._listeners = [self._listener(each, policy, injector) for each in config.listeners]
 
     def _listener(self, config: ListenerConfig, policy: Policy, injector: Injector) -> Listener:
@@ -107,6 +110,7 @@ class Worker:
             max_head_size=self.config.max_head_size,
             admission=self._admission,
             labels=self._labels,
+            hooks=self._hooks,
         )
         listening = socket.socket(fileno=config.fd)
         listening.setblocking(False)
@@ -118,6 +122,15 @@ class Worker:
                 ipaddress.ip_address(upstream[0])
                 resolve = False
         return Listener(listening, context, upstream, resolve, config.proxy)
+
+    def _request_hooks(self) -> RequestHooks | None:
+        config = self.config
+        if not config.request_addons:
+            return None
+        state = None
+        if config.addon_state_fd >= 0:
+            state = memoryview(mmap.mmap(config.addon_state_fd, STATE_BYTES)).cast("Q")
+        return RequestHooks(config.request_addons, config.request_budget, self.counters, state)
 
     def own(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it as a task which this worker owns."""
