@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.chaos.connections import connections
+from benchmarks.chaos.connections import Connection, connections
 from benchmarks.chaos.history import History, Killed, Life
 from benchmarks.chaos.schedule import Kind
 from benchmarks.processes import BenchmarkError, tree
@@ -28,6 +29,10 @@ RESTART_PAUSE = 0.5
 """Seconds before a start that failed is tried again."""
 PATIENCE = 60.0
 """Seconds for what takes a second on a machine that has time."""
+GRACE_SECONDS = 10.0
+"""``shutdown.grace_period``."""
+GRACE_LOOK = 0.3
+"""Seconds before its end, to see what is left."""
 LOOK_INTERVAL = 0.25
 REFUSAL_LOOKS = 4
 """Workers report once a second."""
@@ -160,18 +165,8 @@ class Pod:
         def wait() -> None:
             gone = _gone([*victims, *left])
             self._orphans.clear()
-            self._history.kills.append(
-                Killed(
-                    kind,
-                    at,
-                    gone,
-                    frozenset(each.remote for each in held if each.local == OUTBOUND),
-                    sum(each.local == INBOUND for each in held),
-                    supervisor=supervisor,
-                    silent=supervisor and (not left or not ready),
-                    waiting=_waiting(books) if books else 0,
-                )
-            )
+            silent, waiting = supervisor and (not left or not ready), _waiting(books) if books else 0
+            self._note(kind, at, gone, held, supervisor=supervisor, silent=silent, waiting=waiting)
 
         return wait
 
@@ -180,28 +175,37 @@ class Pod:
         at = time.monotonic()
         _send(victim, signal.SIGSTOP)
         held = connections([victim])
-        gone = _gone([victim])
-        self._history.kills.append(
-            Killed(
-                kind,
-                at,
-                gone,
-                frozenset(each.remote for each in held if each.local == OUTBOUND),
-                sum(each.local == INBOUND for each in held),
-                supervisor=False,
-                silent=False,
-            )
-        )
+        self._note(kind, at, _gone([victim]), held)
 
     def terminate(self) -> None:
-        """As a kubelet does, and wait. Raises BenchmarkError when it does not end, or not with 0."""
+        """As a kubelet does, and wait. What is left at the end of the grace period is reset, as is documented."""
         self.audit()
         self._left_at = time.monotonic()
         self.daemon.process.send_signal(signal.SIGTERM)
-        code = self.daemon.process.wait(PATIENCE)
+        try:
+            code = self.daemon.process.wait(GRACE_SECONDS - GRACE_LOOK)
+        except subprocess.TimeoutExpired:
+            at, held = time.monotonic(), connections(tree(self.pid))
+            code = self.daemon.process.wait(PATIENCE)
+            self._note(Kind.TERMINATED, at, time.monotonic(), held)
         if code:
             self._history.troubles.append(f"asked to end, it ended with {code}")
         self.end_of_life()
+
+    def _note(
+        self,
+        kind: Kind,
+        at: float,
+        gone: float,
+        held: Sequence[Connection],
+        *,
+        supervisor: bool = False,
+        silent: bool = False,
+        waiting: int = 0,
+    ) -> None:
+        outbound = frozenset(each.remote for each in held if each.local == OUTBOUND)
+        inbound = sum(each.local == INBOUND for each in held)
+        self._history.kills.append(Killed(kind, at, gone, outbound, inbound, supervisor, silent, waiting))
 
     def leave(self) -> None:
         """Leave nothing running."""

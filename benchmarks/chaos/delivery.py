@@ -97,6 +97,8 @@ def judge(requests: Sequence[Request], entries: Sequence[Entry], history: Histor
 
 
 def _may_be_lost(ended: float, kill: Killed) -> bool:
+    if kill.kind is Kind.TERMINATED:  # what is reset at the end of the grace period was not answered
+        return False
     before = EXPORTER_SECONDS if kill.supervisor else CHANNEL_SECONDS
     return kill.at - before <= ended <= kill.gone + AFTER
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.chaos import clients, origin, sink
-from benchmarks.chaos.daemon import Pod
+from benchmarks.chaos.daemon import GRACE_SECONDS, Pod
 from benchmarks.chaos.history import History
 from benchmarks.chaos.traffic import CONTROL, SHOP
 from benchmarks.processes import BenchmarkError
@@ -177,7 +177,7 @@ class Stage:
             },
             "retry": {"initial_interval": "100ms", "max_interval": "1s", "max_elapsed_time": "20s"},
             "upload": {"read_timeout": "2s", "connect_timeout": "2s", "concurrency": (4, 2)[form % 2]},
-            "shutdown": {"grace_period": "10s", "flush_timeout": "3s"},
+            "shutdown": {"grace_period": f"{GRACE_SECONDS:g}s", "flush_timeout": "3s"},
             "reload": {"interval": "200ms", "settle_time": "100ms"},
             "netfilter": {"mode": "beside-istio", "heartbeat": {"timeout": f"{HEARTBEAT_TIMEOUT:g}s"}},
         }

@@ -2,7 +2,8 @@
 
 What excuses a failure is exactly what the design says of failing open (docs/netfilter.md), and nothing else:
 
-- it was in flight in a process of the daemon at the moment that was killed. Outbound that is known by its connection;
+- it was in flight in a process of the daemon at the moment that was killed (or, of a drain, at the end of the grace period,
+  when what is left is reset). Outbound that is known by its connection;
   inbound, where Envoy opens it, by its time, and there are no more of them than the process had connections;
 - everything was killed at once, and the kernel had not missed a heartbeat for its timeout yet: new connections are refused;
 - an Envoy on its way was down. That the control group fares alike then, without sp_proxy, is a condition of its own;
