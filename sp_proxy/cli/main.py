@@ -47,6 +47,7 @@ COMMANDS = {
     "rules": Subcommand("sp_proxy.cli.rules", "Ask which rule decides, or what another configuration would change."),
     "replay": Subcommand("sp_proxy.cli.replay", "Send captured requests again, and compare the answers."),
     "mock": Subcommand("sp_proxy.cli.mock", "Give captured answers again, for tests."),
+    "mcp": Subcommand("sp_proxy.cli.mcp", "Serve the backend's queries as tools for agents and editors."),
     "spool": Subcommand("sp_proxy.cli.spool", "Look at the sending queue on disk, check, send or export it."),
     "inject": Subcommand("sp_proxy.cli.inject", "Add the sidecar to Kubernetes manifests, or take it away."),
     "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),
