@@ -29,6 +29,7 @@ class BackendProcess:
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url
+        self.port = int(url.rpartition(":")[2])
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
     def send(self, spans: Sequence[Span], service: str = "orders") -> None:
@@ -60,11 +61,14 @@ class BackendProcess:
 
 
 @contextmanager
-def backend_process(directory: Path, *, host: str = "127.0.0.1", token: str = "") -> Iterator[BackendProcess]:
-    """A backend with a fresh database, until the block ends."""
-    probe = listener(host)
-    port = probe.getsockname()[1]
-    probe.close()
+def backend_process(
+    directory: Path, *, host: str = "127.0.0.1", token: str = "", port: int = 0
+) -> Iterator[BackendProcess]:
+    """A backend on the database of a directory, until the block ends."""
+    if not port:
+        probe = listener(host)
+        port = probe.getsockname()[1]
+        probe.close()
     command = [sys.executable, "-m", "sp_proxy.cli.main", "backend", "--listen", f"{host}:{port}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SP_PROXY_")}
     if token:

@@ -16,14 +16,15 @@ export function mount(root, { ids: [id], query }) {
     return () => {};
   }
   const abort = new AbortController();
-  let unbind = () => {};
+  const back = { keys: ["u", "Escape"], does: "Back", run: () => history.back() };
+  let unbind = bindKeys([back]);
   let timer = 0;
   const load = async () => {
     try {
       const data = await get(`/api/v1/exchanges/${asked.span}`, { trace: asked.trace || query.get("trace") }, abort.signal);
       const made = actions(data);
       unbind();
-      unbind = bindKeys(keys(data, made));
+      unbind = bindKeys([...keys(data, made), back]);
       root.replaceChildren(...page(data, made));
       if (data.partial) timer = setTimeout(whole, AGAIN);
     } catch (error) {
@@ -59,7 +60,6 @@ function keys(data, made) {
     ...(data.session_id ? [{ keys: ["s"], does: "Its session", run: to(sessionLink(data.session_id)) }] : []),
     { keys: ["y"], does: "Copy as curl", run: made.copyAsCurl },
     { keys: ["c"], does: "Mark for comparison, or compare with the marked one", run: made.compare },
-    { keys: ["u", "Escape"], does: "Back", run: () => history.back() },
   ];
 }
 
