@@ -159,8 +159,9 @@ function line(call, from, to, seconds, busiest, nodes, pick) {
     svg("title", {}, name),
     svg("path", { class: "map-hit", d }),
     svg("path", { class: "map-line", d, "stroke-width": (1.2 + 3 * Math.sqrt(call.requests / busiest)).toFixed(2), "marker-end": `url(#arrow-${kind})` }),
-    svg("text", { class: "map-label", x, y: y - 7, "text-anchor": "middle" }, `${rate(call.requests, seconds)} · ${percent(call)}`),
-    svg("text", { class: "map-label dim", x, y: y + 11, "text-anchor": "middle" }, `p95 ${duration(call.p95)}`),
+    svg("rect", { class: "map-tag", x: x - 47, y: y - 19, width: 94, height: 35, rx: "6" }),
+    svg("text", { class: "map-label", x, y: y - 6, "text-anchor": "middle" }, `${rate(call.requests, seconds)} · ${percent(call)}`),
+    svg("text", { class: "map-label dim", x, y: y + 10, "text-anchor": "middle" }, `p95 ${duration(call.p95)}`),
   );
 }
 
