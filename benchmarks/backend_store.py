@@ -143,9 +143,13 @@ def _questions(client: HTTPConnection) -> dict[str, str]:
     }
     questions |= {
         "trace": f"/api/v1/traces/{trace}",
+        "logs of a trace": f"/api/v1/logs?trace={trace}",
         "traces": "/api/v1/traces?limit=100",
+        "traces, with errors": "/api/v1/traces?limit=100&q=status>%3D500",
         "session": f"/api/v1/sessions/{session}",
         "sessions": "/api/v1/sessions?limit=100",
+        "sessions, one service": "/api/v1/sessions?limit=100&q=service:payment",
+        "sessions, with errors": "/api/v1/sessions?limit=100&q=status>%3D500",
         "map, an hour": "/api/v1/map?since=-1h",
         "map, a week": "/api/v1/map?since=-7d",
     }
@@ -158,15 +162,16 @@ def _ask(client: HTTPConnection, name: str, path: str) -> Answered:
         started = time.perf_counter()
         answer = _get(client, path)
         times.append((time.perf_counter() - started) * 1000)
-    found = (
-        answer.get("exchanges", ()) or answer.get("traces", ()) or answer.get("sessions", ()) or answer.get("edges", ())
-    )
-    count, pages = len(found), 1
+    count, pages = _found(answer), 1
     while answer.get("next") and count < 100:
-        answer = _get(client, f"{path}&before={answer['next']}")
-        count += len(answer["exchanges"])
+        answer = _get(client, f"{path}&before={urllib.parse.quote(answer['next'])}")
+        count += _found(answer)
         pages += 1
     return Answered(name, statistics.median(times), max(times), count or answer.get("spans", 0), pages)
+
+
+def _found(answer: dict[str, Any]) -> int:
+    return max(len(answer.get(name, ())) for name in ("exchanges", "traces", "sessions", "edges", "logs"))
 
 
 def _get(client: HTTPConnection, path: str) -> dict[str, Any]:
