@@ -1,72 +1,13 @@
 """A captured request or response, as hooks see it. Its docstrings are the reference of ``docs/addons.md``."""
 
 import json
-import re
-from collections.abc import Iterator, MutableMapping
-from typing import Any, Final, override
+from typing import Any, Final
 
+from sp_proxy.addons.headers import Headers
 from sp_proxy.exporter.body import decode_body
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 MAX_CONTENT: Final = 16 << 20
 """Bytes that a body is decoded to."""
-
-
-class Headers(MutableMapping[str, str]):
-    """Header fields: a mapping by name in any case. A field that stands there several times reads as one value, joined
-    by ``, ``. Setting one puts it in the place of all of its name; ``del`` takes them away.
-    """
-
-    def __init__(self, block: bytes) -> None:
-        self._block: bytes | None = block
-        self._lines = [
-            (name, value.strip(b" \t"))
-            for name, colon, value in (line.partition(b":") for line in block.split(b"\r\n"))
-            if colon and name
-        ]
-
-    @override
-    def __getitem__(self, name: str) -> str:
-        key = name.lower().encode()
-        found = [value for each, value in self._lines if each.lower() == key]
-        if not found:
-            raise KeyError(name)
-        return b", ".join(found).decode("utf-8", "replace")
-
-    @override
-    def __setitem__(self, name: str, value: str) -> None:
-        if not _TOKEN.fullmatch(name):
-            raise ValueError("not the name of a header field")
-        laid = str(value).encode("utf-8", "replace")
-        if b"\r" in laid or b"\n" in laid or b"\0" in laid:
-            raise ValueError("a header field's value is one line")
-        key = name.lower().encode()
-        self._lines = [line for line in self._lines if line[0].lower() != key]
-        self._lines.append((name.encode(), laid))
-        self._block = None
-
-    @override
-    def __delitem__(self, name: str) -> None:
-        key = name.lower().encode()
-        kept = [line for line in self._lines if line[0].lower() != key]
-        if len(kept) == len(self._lines):
-            raise KeyError(name)
-        self._lines = kept
-        self._block = None
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name.lower().decode("utf-8", "replace") for name, _ in self._lines))
-
-    @override
-    def __len__(self) -> int:
-        return len({name.lower() for name, _ in self._lines})
-
-    def block(self) -> bytes:
-        """As in a record."""
-        if self._block is None:
-            self._block = b"".join([b"%b: %b\r\n" % line for line in self._lines])
-        return self._block
 
 
 class Message:

@@ -55,6 +55,12 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "h2_malformed_requests": ("HTTP/2 requests that no server should take.", ()),
     "h2_malformed_responses": ("HTTP/2 responses that no client should take.", ()),
     "h2_trailers_too_long": ("HTTP/2 trailers that were too long to be kept.", ()),
+    # request hooks
+    "addon_requests": ("Calls of request hooks.", ("addon",)),
+    "addon_request_ns": ("Nanoseconds that they took.", ("addon",)),
+    "addon_request_faults": ("Calls of request hooks that raised: without effect.", ("addon",)),
+    "addon_switched_off": ("Times that a request hook was left out for a while, as too slow.", ("addon",)),
+    "addon_heads_passed": ("Heads of which a part had passed before request hooks could be called.", ()),
     # mitmproxy
     "handed_over": ("Connections handed to the mitmproxy worker.", ()),
     "hand_over_refused": ("Connections that stayed with the relay, by reason.", _REASON),

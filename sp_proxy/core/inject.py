@@ -60,7 +60,9 @@ class Plan(Struct, gc=False):
     """To be added; empty if the request keeps its own."""
     hops: bytes
     lines: bytes
-    r"""All fields to be added, as lines ``name: value\r\n``: what the four above say."""
+    r"""All fields to be added, as lines ``name: value\r\n``: what the four above and ``extra`` say."""
+    extra: bytes = b""
+    """Lines that request hooks have added."""
 
 
 def values(lower: bytes, fields: bytes, name: bytes) -> list[bytes]:

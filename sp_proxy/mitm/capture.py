@@ -13,6 +13,7 @@ from mitmproxy.tcp import TCPFlow
 
 from sp_proxy.core.exchange import ErrorType, Exchange
 from sp_proxy.core.grpc_messages import CallMessages, is_call
+from sp_proxy.core.head_edits import captured, joined
 from sp_proxy.core.inject import RANDOM_BITS, Plan
 from sp_proxy.mitm.http1 import hide_expect
 from sp_proxy.mitm.live import Connections, Live
@@ -32,7 +33,8 @@ def inject(headers: Headers, plan: Plan) -> None:
     """Take away and add what the plan says."""
     kept = tuple((name, value) for name, value in headers.fields if name.lower() not in plan.remove)
     static = [line.partition(b": ")[::2] for line in plan.static.split(b"\r\n")[:-1]]
-    added = [*static, (b"tracestate", plan.tracestate), (b"x-sp-num", plan.hops)]
+    extra = [line.partition(b": ")[::2] for line in plan.extra.split(b"\r\n")[:-1]]
+    added = [*static, *extra, (b"tracestate", plan.tracestate), (b"x-sp-num", plan.hops)]
     if plan.traceparent:
         added.append((b"traceparent", plan.traceparent))
     headers.fields = (*kept, *added)
@@ -77,9 +79,20 @@ class Capture:
         )
         live.exchanges[flow.id] = exchange
         if decision.inject:
-            plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
+            plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
+            hooks = context.hooks
+            edit = hooks.edit(context.direction, request.data.method, target, authority, fields) if hooks else None
+            if edit is not None:
+                named = is_http2 and bool(request.data.authority)
+                plan = joined(plan, edit, lower, host=not named)
+                exchange.capture, exchange.tags = captured(decision, edit), edit.tags
+                if edit.authority:
+                    exchange.authority = edit.authority
+                    if named:
+                        request.data.authority = edit.authority
+            exchange.plan = plan
             inject(request.headers, plan)
-        if decision.capture:
+        if exchange.capture:
             exchange.request_fields = block(request.headers.fields)[2:]
             if is_call(lower):
                 exchange.messages = CallMessages()

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct, msgpack
 
+from sp_proxy.addons.heads import RequestAddon
 from sp_proxy.core.admission import AdmissionConfig
 from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig
@@ -57,6 +58,10 @@ class MitmConfig(Struct, frozen=True, array_like=True):
     admission: AdmissionConfig = AdmissionConfig()
     """As in ``relay.config.WorkerConfig``."""
     partial_after: float = 0.0
+    """Likewise."""
+    request_addons: tuple[RequestAddon, ...] = ()
+    """Likewise."""
+    request_budget: float = 0.001
     """Likewise."""
 
 

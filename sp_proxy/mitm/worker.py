@@ -22,6 +22,7 @@ import structlog
 import uvloop
 from mitmproxy.master import Master
 
+from sp_proxy.addons.heads import RequestHooks
 from sp_proxy.channel.frames import Drained, Ready, Totals
 from sp_proxy.channel.sender import Sender
 from sp_proxy.core.admission import Admission
@@ -78,6 +79,9 @@ class MitmWorker:
         policy, injector = Policy(config.policy, compile_pattern), Injector(config.headers)
         admission = Admission.make(config.admission)
         self._labels = Labels()
+        self._request_hooks = (
+            RequestHooks(config.request_addons, config.request_budget, self.counters) if config.request_addons else None
+        )
         self._contexts = {each: self._context(each, policy, injector, admission) for each in Direction}
         http1.install()
         store = load(config.tls) if config.tls.intercept else None
@@ -111,6 +115,7 @@ class MitmWorker:
             max_head_size=self.config.max_head_size,
             admission=admission,
             labels=self._labels,
+            hooks=self._request_hooks,
         )
 
     async def run(self) -> None:

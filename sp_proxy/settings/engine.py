@@ -41,6 +41,7 @@ def mitm_config(settings: SettingsModel, environ: Mapping[str, str]) -> MitmConf
         log_format=settings.log.format,
         admission=admission_config(settings),
         partial_after=settings.capture.partial_after,
+        request_budget=settings.addons.request_budget,
     )
 
 

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from sp_proxy.addons.check import check
+from sp_proxy.addons.heads import MAX_HOOKS, RequestAddon
 from sp_proxy.addons.source import AddonFile, different, read_flows, read_hooks
 from sp_proxy.mitm.config import MitmConfig
 from sp_proxy.relay.config import WorkerConfig
@@ -15,6 +16,7 @@ from sp_proxy.settings.engine import hand_over_rules, mitm_config
 from sp_proxy.settings.load import Loaded
 from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.project import admission_config, header_config, policy_config
+from sp_proxy.supervisor.addon_watch import AddonLimits
 from sp_proxy.supervisor.engine import EnginePlan, check_authority
 from sp_proxy.supervisor.generation import WorkerPlan
 from sp_proxy.supervisor.sockets import BoundListener, relisten
@@ -54,11 +56,12 @@ class Blueprint(Struct, frozen=True, eq=False):
     def worker_plan(self, command: Sequence[str], engine_descriptors: tuple[int, int]) -> WorkerPlan:
         """For relay workers; the descriptors are where they hand over to."""
         config, count = self.worker, self.settings.relay.workers
+        watch = AddonLimits(self.settings.addons.stuck_after, self.settings.addons.max_memory)
         if not self.engine_needed:
-            return WorkerPlan(count, config, command)
+            return WorkerPlan(count, config, command, watch=watch)
         handover_fd, state_fd = engine_descriptors
         config = msgspec.structs.replace(config, handover_fd=handover_fd, engine_state_fd=state_fd)
-        return WorkerPlan(count, config, command, pass_fds=engine_descriptors)
+        return WorkerPlan(count, config, command, pass_fds=engine_descriptors, watch=watch)
 
     def listeners(self, bound: Sequence[BoundListener]) -> list[BoundListener]:
         """The sockets with the upstreams and directions of these settings."""
@@ -72,7 +75,8 @@ class Blueprint(Struct, frozen=True, eq=False):
     def told(self) -> tuple[object, ...]:
         """All that decides how workers serve."""
         settings = self.settings
-        return (self.worker, self.mitm, settings.relay, settings.engine, settings.mitm, settings.listen)
+        watched = (settings.addons.stuck_after, settings.addons.max_memory) if self.worker.request_addons else ()
+        return (self.worker, self.mitm, settings.relay, settings.engine, settings.mitm, settings.listen, watched)
 
 
 def make_blueprint(loaded: Loaded, environ: Mapping[str, str]) -> Blueprint:
@@ -80,7 +84,15 @@ def make_blueprint(loaded: Loaded, environ: Mapping[str, str]) -> Blueprint:
     settings = loaded.settings
     addons = read_addons(settings)
     check(addons)
-    found = Blueprint(loaded, worker_config(settings, environ), mitm_config(settings, environ), tuple(addons))
+    requests = tuple(
+        RequestAddon(each.name, each.path, each.text, each.pure, place)
+        for place, each in enumerate((each for each in addons if "request" in each.hooks), 1)
+    )
+    if len(requests) > MAX_HOOKS:
+        raise ValueError(f"addons: {len(requests)} request hooks; allowed: {MAX_HOOKS}")
+    worker = msgspec.structs.replace(worker_config(settings, environ), request_addons=requests)
+    mitm = msgspec.structs.replace(mitm_config(settings, environ), request_addons=requests)
+    found = Blueprint(loaded, worker, mitm, tuple(addons))
     check_authority(found.mitm.tls)
     return found
 
@@ -88,9 +100,7 @@ def make_blueprint(loaded: Loaded, environ: Mapping[str, str]) -> Blueprint:
 def read_addons(settings: SettingsModel) -> list[AddonFile]:
     """All addons that settings name. Raises AddonError."""
     addons = settings.addons
-    return different(
-        [*read_hooks(addons.files, addons.directory), *read_flows([flow.file for flow in addons.flows])]
-    )
+    return different([*read_hooks(addons.files, addons.directory), *read_flows([flow.file for flow in addons.flows])])
 
 
 def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> WorkerConfig:
@@ -116,4 +126,5 @@ def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> Worker
         heartbeat_interval=heartbeat.timeout / BEATS_PER_TIMEOUT,
         partial_after=settings.capture.partial_after,
         log_format=settings.log.format,
+        request_budget=settings.addons.request_budget,
     )

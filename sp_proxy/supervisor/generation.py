@@ -26,6 +26,7 @@ import trio
 from sp_proxy.core.restarts import RestartPolicy, Restarts
 from sp_proxy.exporter.intake import WorkerChannel
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
+from sp_proxy.supervisor.addon_watch import AddonLimits, Switchboard, Watched
 from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.sockets import BoundListener
 
@@ -64,6 +65,8 @@ class WorkerPlan:
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     pass_fds: tuple[int, ...] = ()
     """Descriptors that ``config`` names."""
+    watch: AddonLimits = field(default_factory=AddonLimits)
+    """Of its request hooks."""
 
 
 class _Life:
@@ -104,6 +107,7 @@ class Generation:
         self.plan = plan
         self.restarts = Restarts(plan.count, plan.policy, trio.current_time())
         self.restart_total = 0
+        self.addons = Switchboard(plan.config.request_addons)
         self.ever_ready: set[int] = set()
         self.ended = trio.Event()
         """No process of it is left, and none will be started."""
@@ -179,10 +183,10 @@ class Generation:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         # Held for the life of the process: should the exporter let go of the channel, the worker drops records, and
         # counts them, but it does not take it for our death and end with all its connections.
-        with ours, self._table.enlisted() as owner:
+        with ours, self._table.enlisted() as owner, Watched() as watched:
             try:
                 with theirs:
-                    process = life.process = await self._start(worker_id, theirs, owner)
+                    process = life.process = await self._start(worker_id, theirs, owner, watched)
             except OSError as error:
                 life.said = f"could not be started: {os.strerror(error.errno or 0).lower()}"
                 life.over.set()
@@ -198,8 +202,13 @@ class Generation:
                     nursery.start_soon(self._note_unheard, worker_id, life, channel)
                     nursery.start_soon(self._watch_pulse, worker_id, process, channel)
                     nursery.start_soon(self._stop_when_asked, worker_id, life, process)
+                    if self.plan.config.request_addons:
+                        nursery.start_soon(watched.watch, process, self.plan.watch)
                     ended = describe_end(await process.wait())
                     nursery.cancel_scope.cancel()
+                if process.returncode and not self._ending.is_set():
+                    ended = watched.stuck or ended
+                    self.addons.blame(watched.place, ended)
                 if life.unheard:
                     log.info("worker_stopped", worker=worker_id, pid=process.pid, ended=ended)
                 else:
@@ -219,7 +228,7 @@ class Generation:
         else:
             del self._lives[worker_id]
 
-    async def _start(self, worker_id: int, channel: socket.socket, owner: int) -> trio.Process:
+    async def _start(self, worker_id: int, channel: socket.socket, owner: int, watched: Watched) -> trio.Process:
         config = msgspec.structs.replace(
             self.plan.config,
             worker_id=worker_id,
@@ -227,6 +236,8 @@ class Generation:
             loop_guard_fd=self._table.fd,
             loop_guard_owner=owner,
             listeners=tuple(_listener_config(listener) for listener in self._listeners),
+            request_addons=self.addons.on,
+            addon_state_fd=watched.fd,
         )
         # A file in memory and not a pipe: a long list of rules would not fit a pipe's buffer, and nobody reads yet.
         with os.fdopen(os.memfd_create("sp-proxy-worker-config"), "w+b", buffering=0) as file:
@@ -237,7 +248,7 @@ class Generation:
                 [*self.plan.command, str(file.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                pass_fds=[*sockets, channel.fileno(), self._table.fd, file.fileno(), *self.plan.pass_fds],
+                pass_fds=[*sockets, channel.fileno(), self._table.fd, watched.fd, file.fileno(), *self.plan.pass_fds],
                 # Ctrl-C in a terminal is ours to translate: the group of the foreground must not hold the workers.
                 start_new_session=True,
             )
@@ -255,6 +266,7 @@ class Generation:
         if self._ending.is_set():
             return
         life.unheard = True
+        self.addons.blame(0, "its channel has ended")
         life.said = f"its channel: {channel.error or 'ended'}"
         del self._lives[worker_id]
         others = self._unheard.setdefault(worker_id, [])

@@ -148,7 +148,9 @@ class Reloader:
         notes = tuple(blueprint.loaded.warnings)
         if rules_changed(found):
             notes += ("netfilter: in force with the next sp-proxy netfilter apply",)
-        return Outcome("applied", (*map(str, found), *addons) or ("certificates",), notes=notes, workers_replaced=replaced)
+        return Outcome(
+            "applied", (*map(str, found), *addons) or ("certificates",), notes=notes, workers_replaced=replaced
+        )
 
     async def _prepare(self, parts: Parts) -> tuple[Blueprint, Prepared]:
         """All that can be found out without changing anything, in a thread: it takes some ten milliseconds."""

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from sp_proxy.core.admission import Admission
 from sp_proxy.core.exchange import Direction, ErrorType, Exchange
+from sp_proxy.core.head_edits import HeadHooks
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
 from sp_proxy.taps.http1_heads import Heads
@@ -36,12 +37,14 @@ class TapContext:
     """Sampling and rate limits; None when everything is admitted."""
     labels: Labels = field(default_factory=Labels)
     """Which ports and names have counters of their own; all listeners of a worker share it."""
+    hooks: HeadHooks | None = None
+    """Operators' request hooks; None nearly always."""
     heads: Heads = field(init=False)
     """Reads heads of HTTP/1.x for this context."""
 
     def __post_init__(self) -> None:
         """Make what follows from the rest."""
-        heads = Heads(self.direction, self.policy, self.injector, strict=self.strict)
+        heads = Heads(self.direction, self.policy, self.injector, strict=self.strict, hooks=self.hooks)
         object.__setattr__(self, "heads", heads)
 
     def went_raw(self, reason: str, port: int) -> None:

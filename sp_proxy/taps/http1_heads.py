@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from sp_proxy.core.exchange import Direction
+from sp_proxy.core.head_edits import HeadEdit, HeadHooks
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.memo import Memo
 from sp_proxy.core.rules import Decision, Policy
@@ -47,6 +48,8 @@ class RequestHead(Struct, frozen=True, gc=False):
     """What counts it."""
     plain: bool
     """It has no field that ``Injector.plan`` reads."""
+    edit: HeadEdit | None = None
+    """What request hooks want, if they are pure."""
 
 
 class ResponseHead(Struct, frozen=True, gc=False):
@@ -70,11 +73,20 @@ class ResponseHead(Struct, frozen=True, gc=False):
 class Heads:
     """Reads the heads of one listener's connections."""
 
-    def __init__(self, direction: Direction, policy: Policy, injector: Injector, *, strict: bool) -> None:
+    def __init__(
+        self,
+        direction: Direction,
+        policy: Policy,
+        injector: Injector,
+        *,
+        strict: bool,
+        hooks: HeadHooks | None = None,
+    ) -> None:
         self._direction = direction
         self._policy = policy
         self._injector = injector
         self._strict = strict
+        self._pure_hooks = hooks if hooks is not None and hooks.pure else None
         self._requests: Memo[bytes, RequestHead] = Memo(MAX_KNOWN, MAX_KNOWN_SIZE)
         self._responses: Memo[bytes, ResponseHead] = Memo(MAX_KNOWN, MAX_KNOWN_SIZE)
 
@@ -104,6 +116,9 @@ class Heads:
             fault = framing.strict_request_fault(method, target, head, host_at >= 0, authority, http10)
         decision = self._policy.request(self._direction, method, target, authority, lower)
         plain = self._injector.is_plain(lower)
+        edit = None
+        if self._pure_hooks is not None and decision.inject and not fault:
+            edit = self._pure_hooks.edit(self._direction, method, target, authority, fields)
         read = RequestHead(
             method,
             target,
@@ -118,6 +133,7 @@ class Heads:
             decision,
             decision.counter,
             plain,
+            edit,
         )
         return self._requests.keep(head, read, len(head)) if plain else read
 

@@ -7,6 +7,7 @@ in use (``hello``) not at all. A head that is completed later is still injected:
 
 import re
 
+from sp_proxy.core.head_edits import HeadEdit, captured, joined
 from sp_proxy.core.inject import RANDOM_BITS, Plan
 from sp_proxy.taps import http1_framing as framing
 from sp_proxy.taps.context import Signal
@@ -140,6 +141,11 @@ class RequestSide(Http1State):
             random_bits = context.random_bits(RANDOM_BITS)
             injector = context.injector
             plan = injector.fresh_plan(random_bits) if head.plain else injector.plan(head.lower, fields, random_bits)
+            if context.hooks is not None and (edit := self._edit(head, passed=done > at)) is not None:
+                plan = joined(plan, edit, head.lower, host=True)
+                capture = exchange.capture = captured(decision, edit)
+                exchange.authority = edit.authority or head.authority
+                exchange.tags = edit.tags
             exchange.plan = plan
             if plan.remove:
                 fields = self._replace(plan, data, at + head.fields_at, done, out, fields, head.lower)
@@ -168,6 +174,17 @@ class RequestSide(Http1State):
                 self._client_state = FIXED
                 self._client_left = length
         return done
+
+    def _edit(self, head: RequestHead, *, passed: bool) -> HeadEdit | None:
+        """What request hooks want of a head, of which nothing may have ``passed``: a field that has cannot be replaced."""
+        context = self._context
+        hooks = context.hooks
+        if hooks is None or passed:
+            context.counters["addon_heads_passed"] += 1
+            return None
+        if hooks.pure:
+            return head.edit
+        return hooks.edit(context.direction, head.method, head.target, head.authority, head.fields)
 
     def _replace(
         self, plan: Plan, data: bytes, fields_at: int, done: int, out: list[bytes], fields: bytes, lower: bytes

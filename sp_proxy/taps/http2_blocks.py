@@ -56,14 +56,28 @@ def additions(plan: Plan) -> bytes:
     """The plan's fields as literals without indexing."""
     static = _static_literals.get(plan.static)
     if static is None:
-        static = b"".join(
-            literal(name, value) for name, _, value in (line.partition(b": ") for line in plan.static.splitlines())
-        )
+        static = _literals(plan.static)
         if len(_static_literals) >= 64:  # a name for each request can come from the requests themselves
             _static_literals.clear()
         _static_literals[plan.static] = static
     added = static + _TRACESTATE + string(plan.tracestate) + _HOPS + string(plan.hops)
-    return added + _TRACEPARENT + string(plan.traceparent) if plan.traceparent else added
+    if plan.traceparent:
+        added += _TRACEPARENT + string(plan.traceparent)
+    return added + _literals(plan.extra) if plan.extra else added
+
+
+def with_authority(block: Block, authority: bytes) -> Block:
+    """The block with another ``:authority``, if it has one."""
+    fields = [(name, authority if name == b":authority" else value) for name, value in block.fields]
+    return Block(
+        fields, block.sensitive, block.updates, sum(len(name) + len(value) + ENTRY_OVERHEAD for name, value in fields)
+    )
+
+
+def _literals(lines: bytes) -> bytes:
+    return b"".join(
+        literal(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n") if line)
+    )
 
 
 def header_frames(stream_id: int, flags: int, priority: bytes, block: bytes) -> bytes:

@@ -7,11 +7,12 @@ import re
 
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.core.grpc_messages import CallMessages, is_call
+from sp_proxy.core.head_edits import captured, joined
 from sp_proxy.core.inject import RANDOM_BITS
 from sp_proxy.taps import partials
 from sp_proxy.taps.context import Endpoints, TapContext
 from sp_proxy.taps.hpack import Block, Field, encode_unindexed, literal
-from sp_proxy.taps.http2_blocks import additions, lines, list_size, without
+from sp_proxy.taps.http2_blocks import additions, lines, list_size, with_authority, without
 from sp_proxy.taps.http2_sides import UnexpectedError
 from sp_proxy.taps.open_exchange import OpenExchange
 
@@ -212,15 +213,27 @@ class Streams:
             exchange.messages = CallMessages()
         result = None
         if decision.inject:
-            plan = exchange.plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
-            kept = without(block, plan.remove) if plan.remove else block
+            plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
+            kept = block
+            if context.hooks is not None:
+                edit = context.hooks.edit(context.direction, method, target, authority, fields)
+                if edit is not None:
+                    named = b":authority" in pseudo
+                    plan = joined(plan, edit, lower, host=not named)
+                    exchange.capture, exchange.tags = captured(decision, edit), edit.tags
+                    if edit.authority:
+                        exchange.authority = edit.authority
+                        kept = with_authority(block, edit.authority)
+            exchange.plan = plan
+            if plan.remove:
+                kept = without(kept, plan.remove)
             if block.size <= self.largest_list < kept.size + list_size(plan):
                 # The origin would refuse with our fields what it accepts without.
                 context.counters["h2_not_injected"] += 1
                 if self.anew:
                     result = encode_unindexed(block)
             else:
-                if plan.remove or self.anew:
+                if kept is not block or self.anew:
                     self.anew = True
                     result = encode_unindexed(kept) + additions(plan)
                     fields = b"\r\n" + (lines(_parts(kept.fields)[1]) or b"")

@@ -10,6 +10,7 @@ import h2.settings
 import hpack
 
 from sp_proxy.core.exchange import Direction, Exchange
+from sp_proxy.core.head_edits import HeadHooks
 from sp_proxy.core.inject import HeaderConfig, Injector
 from sp_proxy.core.rules import Policy, PolicyConfig
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
@@ -27,7 +28,7 @@ REQUEST = [
 class Watched:
     """A client and a server with the tap between them; bytes can be cut anywhere."""
 
-    def __init__(self, cut: random.Random | None = None, **limits: int) -> None:
+    def __init__(self, cut: random.Random | None = None, hooks: HeadHooks | None = None, **limits: int) -> None:
         self.records: list[Exchange] = []
         self.counters: defaultdict[str, int] = defaultdict(int)
         bits = random.Random(7)
@@ -42,6 +43,7 @@ class Watched:
             strict=False,
             max_body_size=limits.get("max_body_size", 65536),
             max_head_size=131072,
+            hooks=hooks,
         )
         self.tap = Http2Tap(context, Endpoints("10.0.0.1", 1, "10.0.0.2", 2))
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from sp_proxy.core.exchange import Direction, ErrorType, Exchange
+from sp_proxy.core.head_edits import HeadHooks
 from sp_proxy.core.inject import RANDOM_BITS, HeaderConfig, Injector
 from sp_proxy.core.rules import Policy, PolicyConfig
 from sp_proxy.taps.context import Endpoints, Signal, Tap, TapContext
@@ -30,6 +31,7 @@ class Wire:
         max_head_size: int = 131072,
         compat: bool = False,
         policy: PolicyConfig | None = None,
+        hooks: HeadHooks | None = None,
     ) -> None:
         self.records: list[Exchange] = []
         self.counters: defaultdict[str, int] = defaultdict(int)
@@ -45,6 +47,7 @@ class Wire:
             strict=strict,
             max_body_size=max_body_size,
             max_head_size=max_head_size,
+            hooks=hooks,
         )
         self.http1 = Http1Tap(self.context, ENDS)
         self.tap: Tap | None = self.http1

@@ -1,0 +1,156 @@
+"""Request hooks in a relay worker, called with each request's head in the worker's own loop.
+
+A hook that raises costs its own effect. One that takes too long again and again is switched off for a while. One that does not
+return holds up its worker: which one is running stands in memory that the supervisor shares, which replaces the worker and
+starts the next without that hook (``supervisor/addon_watch.py``).
+"""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from msgspec import Struct
+
+from sp_proxy.addons.head import Head
+from sp_proxy.addons.loading import fault_of, load
+from sp_proxy.core.exchange import Direction
+from sp_proxy.core.head_edits import HeadEdit
+
+log = logging.getLogger(__name__)
+
+STRIKES: Final = 5
+"""Slow calls after which a hook is switched off; a thousand quick ones make up for one: anything may be late once."""
+FORGIVING: Final = 1000
+FIRST_PAUSE: Final = 30.0
+MAX_PAUSE: Final = 3600.0
+"""Seconds."""
+STATE_BYTES: Final = 8
+"""Of the shared memory: number of calls so far and, in the lowest byte, place of the hook that runs, from 1; or 0."""
+MAX_HOOKS: Final = 255
+MAX_LOGGED: Final = 100
+
+
+class RequestAddon(Struct, frozen=True, array_like=True):
+    """What a worker is told of one."""
+
+    name: str
+    path: str
+    text: str
+    pure: bool = False
+    place: int = 1
+    """Its number in the shared memory."""
+
+
+class _Hook:
+    """One hook, its time and its faults."""
+
+    def __init__(self, addon: RequestAddon, module: ModuleType) -> None:
+        self.addon = addon
+        self.call: Callable[[Head], Any] = module.__dict__["request"]
+        self.off_until = 0
+        self.strikes = 0
+        self.quick = 0
+        self.pause = FIRST_PAUSE
+        self.calls = f"addon_requests:{addon.name}"
+        self.time = f"addon_request_ns:{addon.name}"
+        self.faults = f"addon_request_faults:{addon.name}"
+        self.off = f"addon_switched_off:{addon.name}"
+        self.logged: set[tuple[str, int]] = set()
+
+    def slow(self, now: int) -> bool:
+        """It took too long: whether it is switched off for it."""
+        self.strikes += 1
+        if self.strikes < STRIKES:
+            return False
+        self.strikes = STRIKES - 1  # one more slow call after the pause is enough
+        self.off_until = now + round(self.pause * 1e9)
+        self.pause = min(2 * self.pause, MAX_PAUSE)
+        return True
+
+    def was_quick(self) -> None:
+        """It did not."""
+        self.quick += 1
+        if self.quick >= FORGIVING:
+            self.quick = 0
+            self.strikes = max(0, self.strikes - 1)
+
+
+class RequestHooks:
+    """Keeps the protocol ``core.head_edits.HeadHooks``."""
+
+    def __init__(
+        self,
+        addons: Sequence[RequestAddon],
+        budget: float,
+        counters: defaultdict[str, int],
+        state: "memoryview[int] | None" = None,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        """``budget`` in seconds. ``state`` is the shared memory as one number; ``clock`` tells nanoseconds.
+
+        A file that cannot be run here is logged and left out: it could be when it was checked.
+        """
+        self._budget_ns = round(budget * 1e9)
+        self._counters = counters
+        self._state = memoryview(bytearray(STATE_BYTES)).cast("Q") if state is None else state
+        self._clock = clock
+        self._called = 0
+        self._hooks = [hook for each in addons if (hook := self._load(each)) is not None]
+        self.pure = all(each.pure for each in addons)
+
+    def edit(
+        self, direction: Direction, method: bytes, target: bytes, authority: bytes, fields: bytes
+    ) -> HeadEdit | None:
+        """See ``HeadHooks``."""
+        head = Head(direction, method, target, authority, fields)
+        clock, counters, state = self._clock, self._counters, self._state
+        for hook in self._hooks:
+            began = clock()
+            if began < hook.off_until:
+                continue
+            saved = head.saved()
+            self._called += 1
+            state[0] = (self._called << 8 | hook.addon.place) & 0xFFFFFFFFFFFFFFFF
+            try:
+                hook.call(head)
+                head.edit()
+            except BaseException as error:  # noqa: BLE001  # sys.exit and the like: nothing of it is the relay's
+                head.restore(saved)
+                counters[hook.faults] += 1
+                self._tell(hook, error)
+            state[0] = 0
+            ended = clock()
+            counters[hook.calls] += 1
+            counters[hook.time] += ended - began
+            if ended - began <= self._budget_ns:
+                hook.was_quick()
+            elif hook.slow(ended):
+                counters[hook.off] += 1
+                log.error(
+                    "addon %s: request(head) takes longer than %g ms again and again: left out for a while",
+                    hook.addon.name,
+                    self._budget_ns / 1e6,
+                )
+        return head.edit()
+
+    def _load(self, addon: RequestAddon) -> _Hook | None:
+        try:
+            return _Hook(addon, load(addon.name, addon.path, addon.text))
+        except BaseException as error:  # noqa: BLE001  # whatever stands at its top
+            fault = fault_of(error, addon.path)
+            log.error("addon %s cannot be run: %s at %s:%d", addon.name, fault.kind, addon.path, fault.line)  # noqa: TRY400
+            return None
+
+    def _tell(self, hook: _Hook, error: BaseException) -> None:
+        """Name the line, once, and nothing of what the exception says: it may hold what was on its way."""
+        fault = fault_of(error, hook.addon.path)
+        key = (fault.kind, fault.line)
+        if key in hook.logged or len(hook.logged) >= MAX_LOGGED:
+            return
+        hook.logged.add(key)
+        lines = hook.addon.text.splitlines()
+        code = lines[fault.line - 1].strip()[:200] if 0 < fault.line <= len(lines) else ""
+        log.error("addon %s: %s at %s:%d: %s", hook.addon.name, fault.kind, hook.addon.path, fault.line, code)
