@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install packages test lint format lock upgrade demo bench soak chaos fuzz clean
+.PHONY: help install packages test lint format lock upgrade demo pictures bench soak chaos fuzz clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +39,9 @@ upgrade: ## Make the lock files anew with the newest versions
 
 demo: packages install ## Run the demo: three services, real redirect rules where possible, a live table
 	.venv/bin/sp-proxy demo $(ARGS)
+
+pictures: packages install ## Take the README's pictures anew, of the demo's traffic
+	.venv/bin/python -m tests.browser.pictures
 
 bench: packages install ## Run the benchmarks beside Envoy, mitmproxy and proxy.py (20 minutes)
 	.venv/bin/python -m benchmarks.run $(ARGS)

@@ -10,7 +10,7 @@ const DEFAULT = "-1h";
 const REFRESH = 10_000;
 const BOX = { width: 168, height: 46, across: 320, down: 104, margin: 40 };
 const LABEL = 58; // from its middle to the box that is called
-const NAME_LENGTH = 20;
+const NAME_LENGTH = 18;
 const OUTSIDE = "outside";
 const DRAWN = 150; // calls; the table has all of them
 
