@@ -40,6 +40,8 @@ def build_app(
     routes = [
         Route("/v1/traces", intake.traces, methods=["POST"]),
         Route("/v1/logs", intake.logs, methods=["POST"]),
+        # Content goes out here, so whoever may only send may not ask: the guard wants what it wants of the API.
+        Route("/v1/inject", intake.inject, methods=["POST"]),
         *(Route(API + path, handler, methods=["GET"]) for path, handler in addresses(api)),
         Route(HEALTH, _healthy, methods=["GET"]),
         *(Route(path, page.file, methods=["GET"]) for path in page.paths),

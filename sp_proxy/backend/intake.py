@@ -1,4 +1,4 @@
-"""``POST /v1/traces`` and ``/v1/logs``: OTLP/HTTP requests into the store, answered when they are durable.
+"""``POST /v1/traces`` and ``/v1/logs``: OTLP/HTTP requests into the store, answered when they are durable; ``/v1/inject``: out of it.
 
 Nothing is decoded on the event loop. What waits is bounded by ``Budget``: over it, senders are told to come back (429
 with ``Retry-After``, which OTLP senders obey), so a slow disk costs them time and never this process its memory.
@@ -7,6 +7,7 @@ with ``Retry-After``, which OTLP senders obey), so a slow disk costs them time a
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,10 +18,12 @@ from starlette.responses import Response
 from sp_proxy.backend import content, otlp, spans
 from sp_proxy.backend.guard import Guard
 from sp_proxy.backend.hub import Hub
+from sp_proxy.backend.inject import Injection, query_of, response_of
 from sp_proxy.backend.logs import ReadLogs, read_logs
 from sp_proxy.backend.model import StoreError
 from sp_proxy.backend.otlp import Code, Encoding, Signal
 from sp_proxy.backend.store import Store
+from sp_proxy.inject.wire import read_lookup
 
 BODY_TIMEOUT = 60.0
 """Seconds for a whole request body: a sender slower than that holds a connection for nothing."""
@@ -78,6 +81,7 @@ class Intake:
         self._max_size = max_request_size
         self.budget = Budget(4 * max_request_size)
         self._decoders = trio.CapacityLimiter(2)
+        self._injection = Injection(store)
 
     async def traces(self, request: Request) -> Response:
         """Answer one export request of spans."""
@@ -89,7 +93,7 @@ class Intake:
         async def keep(found: spans.Read) -> None:
             self._hub.publish((await self._store.append(found.batch)).exchanges)
 
-        return await self._answer(request, otlp.TRACES, read, keep)
+        return await self._answer(request, partial(self._kept, otlp.TRACES, read, keep))
 
     async def logs(self, request: Request) -> Response:
         """Answer one export request of log records."""
@@ -101,11 +105,35 @@ class Intake:
         async def keep(found: ReadLogs) -> None:
             await self._store.append_logs(found.batch)
 
-        return await self._answer(request, otlp.LOGS, read, keep)
+        return await self._answer(request, partial(self._kept, otlp.LOGS, read, keep))
 
-    async def _answer[R: (spans.Read, ReadLogs)](
-        self, request: Request, signal: Signal[Any], read: _Reader[R], keep: Callable[[R], Awaitable[None]]
+    async def inject(self, request: Request) -> Response:
+        """Answer one look-up of a stored answer. Raises ParameterError."""
+        narrowed = query_of(request)
+
+        async def serve(body: bytes, encoding: Encoding, _tenant: str) -> Response:
+            lookup = read_lookup(await self._off_loop(otlp.decode_traces, encoding, body))
+            if lookup is None:
+                return refusal(encoding, 400, Code.INVALID_ARGUMENT, "there is no span whose sp.span.type is inject")
+            return response_of(encoding, lookup, await self._injection.answer(lookup, narrowed))
+
+        return await self._answer(request, serve)
+
+    async def _kept[R: (spans.Read, ReadLogs)](
+        self,
+        signal: Signal[Any],
+        read: _Reader[R],
+        keep: Callable[[R], Awaitable[None]],
+        body: bytes,
+        encoding: Encoding,
+        tenant: str,
     ) -> Response:
+        found = await self._off_loop(read, body, encoding, tenant)
+        await keep(found)
+        answer = otlp.encode_accepted(signal, encoding, rejected=found.rejected, reason=found.reason)
+        return Response(answer, media_type=encoding.value)
+
+    async def _answer(self, request: Request, serve: Callable[[bytes, Encoding, str], Awaitable[Response]]) -> Response:
         encoding = otlp.encoding_of(request.headers.get("content-type", ""))
         if encoding is None:
             allowed = " or ".join(known.value for known in Encoding)
@@ -118,10 +146,7 @@ class Intake:
                 body = await self._body(request, encoding, share)
                 if isinstance(body, Response):
                     return body
-                found = await self._off_loop(read, body, encoding, tenant)
-                await keep(found)
-                answer = otlp.encode_accepted(signal, encoding, rejected=found.rejected, reason=found.reason)
-                return Response(answer, media_type=encoding.value)
+                return await serve(body, encoding, tenant)
         except OverloadedError:
             message = "too much is waiting to be stored, try again later"
             return refusal(encoding, 429, Code.RESOURCE_EXHAUSTED, message, {"retry-after": RETRY_AFTER})
