@@ -73,6 +73,8 @@ class _Server:
 
     async def own_connections(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
         """The nursery of the connections, which lives on for the grace period when the server is cancelled."""
+        # Behind the shield, a server that is cancelled before it has begun would wait for ever to be told to stop.
+        await trio.lowlevel.checkpoint_if_cancelled()
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as handlers:
                 task_status.started(handlers)

@@ -248,3 +248,10 @@ async def test_garbage_ends_its_own_connection(garbage):
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.get("/")).text == "hello"
         nursery.cancel_scope.cancel()
+
+
+async def test_cancelled_before_it_has_begun_it_ends_all_the_same():
+    with listener() as sock, trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.cancel()
+            await nursery.start(partial(run_server, app(), [sock], on_stop=lambda: None))
