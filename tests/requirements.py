@@ -18,6 +18,7 @@ PACKAGES = {
     "setpriv": "util-linux",
     "runuser": "util-linux",
     "curl": "curl",
+    "node": "nodejs",
     "promtool": "prometheus",
     "tshark": "tshark",
     "h2load": "nghttp2-client",

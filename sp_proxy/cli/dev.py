@@ -39,6 +39,15 @@ def dev(
     user: Annotated[
         str, typer.Option("--user", metavar="USER", help="As root: who runs the command; by default who called sudo.")
     ] = "",
+    host_port: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--host-port",
+            min=1,
+            max=65535,
+            help="As root: a port of this host's loopback to be reached too. Repeatable.",
+        ),
+    ] = None,
     dashboard_port: Annotated[
         int | None,
         typer.Option("--dashboard-port", min=1, max=65535, help="By default 4318, or a free one if that is taken."),
@@ -75,12 +84,12 @@ def dev(
 
     if command and file:
         raise typer.BadParameter("either a COMMAND or a --file", param_hint="--file")
-    if not command and (port or to or name):
-        raise typer.BadParameter("--port, --to and --name are for one COMMAND; in a file, each service has its own")
+    if not command and (port or to or name or host_port):
+        raise typer.BadParameter("--port, --to, --name and --host-port are for one COMMAND; a file has its own")
     if config or assignments:
         load_or_exit(config, assignments, sends=False)
     try:
-        project = _project(command, file, name, port, to)
+        project = _project(command, file, name, port, to, tuple(host_port or ()))
     except DevError as error:
         say(str(error))
         return 2
@@ -107,12 +116,19 @@ def dev(
         return CANNOT_GO_ON
 
 
-def _project(command: list[str] | None, file: Path | None, name: str, port: int | None, to: int | None) -> "Project":
+def _project(
+    command: list[str] | None,
+    file: Path | None,
+    name: str,
+    port: int | None,
+    to: int | None,
+    host_ports: tuple[int, ...],
+) -> "Project":
     from sp_proxy.dev.errors import DevError
     from sp_proxy.dev.project import DEFAULT_FILE, read_project, single
 
     if command:
-        return single(tuple(command), name, port, to)
+        return single(tuple(command), name, port, to, host_ports)
     path = file or Path(DEFAULT_FILE)
     if file is None and not path.exists():
         raise DevError(f"nothing to run: give a command (sp-proxy dev -- npm start), or a file ({DEFAULT_FILE})")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-TRUST_STORE_PASSWORD = "changeit"  # noqa: S105 - Java's own for stores of certificates, which hold nothing secret
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 NO_PROXY = "NO_PROXY"
 BUNDLES = (
@@ -62,11 +61,19 @@ def trusting(environ: Mapping[str, str], trust: Trust) -> dict[str, str]:
     made = dict(environ)
     for name in BUNDLES:
         made[name] = str(trust.bundle)
-    made[ADDED_AUTHORITY] = str(trust.authority)
+    # With authorities of the user's own for Node, these are in the bundle; without, one is all that has to be read.
+    made[ADDED_AUTHORITY] = str(trust.bundle if environ.get(ADDED_AUTHORITY) else trust.authority)
     store = f"-Djavax.net.ssl.trustStore={trust.java_store} -Djavax.net.ssl.trustStoreType=PKCS12"
-    password = f"-Djavax.net.ssl.trustStorePassword={TRUST_STORE_PASSWORD}"
-    made["JAVA_TOOL_OPTIONS"] = _added(made.get("JAVA_TOOL_OPTIONS", ""), f"{store} {password}")
+    made["JAVA_TOOL_OPTIONS"] = _added(made.get("JAVA_TOOL_OPTIONS", ""), store)
     return made
+
+
+def trusting_node(environ: Mapping[str, str], trust: Trust) -> dict[str, str]:
+    """For who sees our authority in the machine's stores: Node.js alone has no store, its authorities are compiled in.
+
+    A file that the variable names already is one of those which are laid over (``view.py``).
+    """
+    return {**environ, ADDED_AUTHORITY: environ.get(ADDED_AUTHORITY) or str(trust.authority)}
 
 
 def replaced_proxies(environ: Mapping[str, str]) -> list[str]:

@@ -51,10 +51,13 @@ class Project(Struct, frozen=True):
 
     services: tuple[Service, ...]
     directory: Path
+    host_ports: tuple[int, ...] = ()
+    """Ports of this host's loopback that services in namespaces reach too: a database, for example."""
 
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
     service: tuple[Service, ...] = ()
+    host_ports: tuple[int, ...] = ()
 
 
 def read_project(path: Path) -> Project:
@@ -69,12 +72,12 @@ def read_project(path: Path) -> Project:
         file = msgspec.convert(data, _File, strict=True)
     except msgspec.ValidationError as error:
         raise DevError(f"{path}: {error}") from error
-    if problem := next(problems(file.service), ""):
+    if problem := next(problems(file.service, file.host_ports), ""):
         raise DevError(f"{path}: {problem}")
-    return Project(file.service, path.absolute().parent)
+    return Project(file.service, path.absolute().parent, file.host_ports)
 
 
-def problems(services: Iterable[Service]) -> Iterator[str]:
+def problems(services: Iterable[Service], host_ports: Iterable[int] = ()) -> Iterator[str]:
     """What is wrong with the services, a line each."""
     services = list(services)
     if not services:
@@ -111,12 +114,21 @@ def problems(services: Iterable[Service]) -> Iterator[str]:
             yield f"{where}: health: found {service.health!r}; allowed: a path that begins with /"
         if service.health and service.port is None:
             yield f"{where}: health: needs port"
+    for port in host_ports:
+        if not 0 < port < 65536:
+            yield f"host_ports: found {port}; allowed: 1 to 65535"
+        elif port in ports:
+            yield f"host_ports: {port} is {ports[port]} too"
+        else:
+            ports[port] = "in host_ports"
 
 
-def single(command: tuple[str, ...], name: str, port: int | None, to: int | None) -> Project:
+def single(
+    command: tuple[str, ...], name: str, port: int | None, to: int | None, host_ports: tuple[int, ...] = ()
+) -> Project:
     """The project of one command. Raises DevError."""
     name = name or re.sub(r"[^A-Za-z0-9._-]", "-", Path(command[0]).name).strip("-._")[:40] or "application"
     service = Service(name, command, port, to)
-    if problem := next(problems([service]), ""):
+    if problem := next(problems([service], host_ports), ""):
         raise DevError(problem.removeprefix(f"service {name}: "))
-    return Project((service,), Path.cwd())
+    return Project((service,), Path.cwd(), host_ports)

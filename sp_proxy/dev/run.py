@@ -24,19 +24,21 @@ from rich.live import Live
 from rich.text import Text
 
 from sp_proxy.demo import runs
-from sp_proxy.demo.errors import StoppedError
+from sp_proxy.demo.errors import NotPermittedError, StoppedError
 from sp_proxy.demo.inquiries import Unanswered
-from sp_proxy.dev import environment, screen, trust
+from sp_proxy.dev import environment, pods, screen, trust, wiring
 from sp_proxy.dev.calls import Exchanges
 from sp_proxy.dev.errors import DevError
 from sp_proxy.dev.health import Health
-from sp_proxy.dev.layout import Common
+from sp_proxy.dev.identity import acting_as, invoking
+from sp_proxy.dev.layout import DAEMON_USER, Common
+from sp_proxy.dev.pods import Pods
 from sp_proxy.dev.processes import STOP_SECONDS
 from sp_proxy.dev.project import Project
 from sp_proxy.dev.screen import Row
 from sp_proxy.dev.stage import Stage
+from sp_proxy.dev.wiring import PREFIX
 
-PREFIX = "spdev"
 _REFRESH_SECONDS = 0.5
 _PAGE = 500
 _TOLD_EXCHANGES = 10
@@ -116,40 +118,75 @@ class Run:
         self._exchanges = Exchanges()
         self._names = [service.name for service in options.project.services]
         self._said: dict[str, str] = {}
+        self._identity = invoking(os.environ, options.user)
 
     def run(self) -> int:
         """From the beginning to the end."""
-        pods = self._may_have_pods()
-        parent = Path("/run") if pods else Path(tempfile.gettempdir())
+        apart = self._may_have_pods()
+        parent = Path("/run") if apart else Path(tempfile.gettempdir())
         for path in runs.remove_left_over_directories(parent, PREFIX):
             self._say(f"removed what an earlier run left: {path}")
         with ExitStack() as stack:
             directory = _run_directory(parent, stack)
-            return self._play(Stage(directory, stack, self._signals.wait_or_stop, self._options.project), directory)
+            return self._play(self._settled(directory, stack, apart=apart), directory)
 
     def _may_have_pods(self) -> bool:
-        return False
+        if self._options.explicit or sys.platform != "linux" or os.geteuid() != 0:
+            if self._options.user:
+                raise DevError("--user is for namespaces: as root on Linux, and without --proxy")
+            return False
+        if missing := wiring.missing_tools():
+            packages = " ".join(sorted(set(missing.values())))
+            raise DevError(f"{', '.join(missing)} not found: apt-get install {packages}, or use --proxy")
+        for removed in pods.sweep():
+            self._say(f"removed what an earlier run left: {removed}")
+        return True
+
+    def _settled(self, directory: Path, stack: ExitStack, *, apart: bool) -> Stage:
+        """Places for everything: namespaces, or this host where none are to be had."""
+        wait, project = self._signals.wait_or_stop, self._options.project
+        if apart:
+            with ExitStack() as attempt:
+                stage = Pods(directory, attempt, wait, project, self._identity)
+                try:
+                    stage.settle()
+                except NotPermittedError as error:
+                    self._say(f"no network namespaces here ({error}): the explicit proxy instead")
+                else:
+                    stage.stack = stack
+                    stack.push(attempt.pop_all())
+                    return stage
+        here = Stage(directory, stack, wait, project)
+        here.settle()
+        return here
 
     def _play(self, stage: Stage, directory: Path) -> int:
         options = self._options
         environ = dict(os.environ)
-        kept = trust.state_directory(environ, Path.home())
-        if trust.authority(kept):
+        # The authority is its owner's, whoever the services run as: whoever called sudo, or ourselves.
+        owner = invoking(environ)
+        ourselves = owner.uid == os.geteuid()
+        kept = trust.state_directory(environ if ourselves else {}, Path.home() if ourselves else owner.home)
+        with acting_as(owner):
+            made = trust.authority(kept)
+        if made:
             self._say(
                 f"made a certificate authority in {kept}; it stays on this machine, and in no store of the system's"
             )
-        if replaced := environment.replaced_proxies(environ):
+        replaced = environment.replaced_proxies(environ)
+        if replaced and not isinstance(stage, Pods):
             self._say(f"{', '.join(replaced)} of the environment is not used: hosts behind that proxy are not reached")
         files = trust.write_files(kept, directory, environment.own_bundles(environ))
+        if isinstance(stage, Pods):
+            kept = trust.copy_key(kept, directory / "authority", DAEMON_USER)
         preload = directory / _PRELOAD.name
         shutil.copyfile(_PRELOAD, preload)
         preload.chmod(0o644)
-        stage.settle()
         if not stage.claim_backend_port(options.backend_port):
             self._say(f"port 4318 is taken: the dashboard gets port {stage.backend.port}")
         own_rules = options.config is not None
         stage.configure(Common(stage.backend.port, str(kept), str(files.known), options.intercept, own_rules))
-        stage.start_backend(options.database or directory / "dev.sqlite3")
+        stage.start_backend(self._database(stage, directory))
         stage.start_daemons(options.config, list(options.assignments))
         self._say(f"dashboard {stage.backend.url}")
         for member in stage.members:
@@ -169,6 +206,16 @@ class Run:
         self._ask(stage)
         self._tell()
         return code
+
+    def _database(self, stage: Stage, directory: Path) -> Path:
+        """Where the backend keeps what it gets: a file of the user's, or one that goes with the run."""
+        if self._options.database:
+            return self._options.database.absolute()
+        place = directory / "backend"
+        place.mkdir(mode=0o700)
+        if stage.backend_user is not None:
+            os.chown(place, stage.backend_user, stage.backend_user)
+        return place / "dev.sqlite3"
 
     # ---- while it runs
 

@@ -109,7 +109,8 @@ def totals(exchanges: Exchanges, services: Iterable[str]) -> str:
     numbers = [exchanges.of(name) for name in services]
     inbound, outbound, failed = (sum(each[index] for each in numbers) for index in range(3))
     forgotten = f" (the last {len(exchanges)}; {exchanges.forgotten} before)" if exchanges.forgotten else ""
-    return f"captured {len(exchanges)} exchanges: {inbound} inbound, {outbound} outbound, {failed} failed{forgotten}"
+    plural = "" if len(exchanges) == 1 else "s"
+    return f"captured {len(exchanges)} exchange{plural}: {inbound} inbound, {outbound} outbound, {failed} failed{forgotten}"
 
 
 def _state_style(state: str) -> str:

@@ -23,6 +23,7 @@ from sp_proxy.dev.errors import DevError
 from sp_proxy.dev.layout import LOOPBACK, Common, Inbound
 from sp_proxy.dev.processes import Running
 from sp_proxy.dev.project import Project, Service
+from sp_proxy.dev.view import Cover
 from sp_proxy.settings.backend import Backend
 from sp_proxy.settings.types import Address
 
@@ -47,6 +48,8 @@ class Member:
         self.settings: dict[str, object] = {}
         self.daemon: Child | None = None
         self.running: Running | None = None
+        self.covers: list[Cover] = []
+        """In a namespace: what it sees in the place of the machine's certificate stores."""
 
     @property
     def name(self) -> str:
@@ -59,6 +62,8 @@ class Stage:
 
     daemon_user: int | None = None
     """None: ourselves."""
+    backend_user: int | None = None
+    """Likewise."""
 
     def __init__(self, directory: Path, stack: ExitStack, wait: Wait, project: Project) -> None:
         """``directory`` is the run's own; ``wait`` is how to wait."""
@@ -69,9 +74,9 @@ class Stage:
         self.backend: BackendApi
         self.backend_sockets: list[socket.socket] = []
         self._wait = wait
-        self._infrastructure: list[Child] = []
+        self.infrastructure: list[Child] = []
         self._reserved: list[socket.socket] = []
-        stack.callback(lambda: stop_all(self._infrastructure))
+        stack.callback(lambda: stop_all(self.infrastructure))
         stack.callback(self.stop_services)
         stack.callback(self._release)
 
@@ -136,7 +141,7 @@ class Stage:
         with theirs:
             inherited = [theirs.fileno(), *(sock.fileno() for sock in self.backend_sockets)]
             command = python("-m", "sp_proxy.backend", "--control-fd", str(theirs.fileno()))
-            self._start("backend", self.host_place().command(command, self.daemon_user), inherited)
+            self._start("backend", self.host_place().command(command, self.backend_user), inherited)
         for sock in self.backend_sockets:
             sock.close()
         start = backend_process.Start(backend_process.plain_settings(settings), inherited[1:], "warning", "json")
@@ -165,17 +170,18 @@ class Stage:
             variables = {**environ, **member.service.env}
             if member.inbound:
                 variables["PORT"] = str(member.inbound.to)
+            variables = self.environment_of(member, variables, trust, preload)
             member.running = Running(
                 member.name,
                 self.command_of(member),
-                self.environment_of(member, variables, trust, preload),
+                variables,
                 self.project.directory / member.service.directory,
                 on_line,
             )
 
     def check(self) -> None:
         """Raises DemoError if a daemon or the backend has ended."""
-        for child in self._infrastructure:
+        for child in self.infrastructure:
             child.check()
 
     def stop_services(self) -> None:
@@ -185,13 +191,13 @@ class Stage:
     def stop_daemons(self) -> None:
         """Let the daemons deliver what they have, and end."""
         daemons = [member.daemon for member in self.members if member.daemon]
-        self._infrastructure = [child for child in self._infrastructure if child not in daemons]
+        self.infrastructure = [child for child in self.infrastructure if child not in daemons]
         stop_all(daemons)
 
     def _start(self, name: str, command: list[str], descriptors: list[int]) -> Child:
         log = self.directory / f"{name.replace(' ', '-')}.log"
         child = Child(name, command, log, pass_fds=descriptors)
-        self._infrastructure.append(child)
+        self.infrastructure.append(child)
         return child
 
     def _reserve(self, port: int, what: str = "") -> int:

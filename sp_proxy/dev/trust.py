@@ -15,10 +15,10 @@ from pathlib import Path
 
 import certifi
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
 
-from sp_proxy.dev.environment import TRUST_STORE_PASSWORD, Trust
+from sp_proxy.dev.environment import Trust
 from sp_proxy.dev.errors import DevError
 from sp_proxy.mitm.config import CA_CERTIFICATE_FILE, CA_KEY_FILE
 
@@ -69,7 +69,7 @@ def write_files(authority_directory: Path, run_directory: Path, further: Iterabl
         certificates = [PKCS12Certificate(each, None) for each in known]
         store = serialize_java_truststore(
             [*certificates, PKCS12Certificate(ours, _NAME.encode())],
-            BestAvailableEncryption(TRUST_STORE_PASSWORD.encode()),
+            NoEncryption(),  # Java's own store has no password either, and is read without one
         )
         ours_pem = ours.public_bytes(Encoding.PEM)
         known_pem = b"".join(each.public_bytes(Encoding.PEM) for each in known)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from sp_proxy.dev.environment import BUNDLES, Trust, own_bundles, proxied, replaced_proxies, trusting
+from sp_proxy.dev.environment import BUNDLES, Trust, own_bundles, proxied, replaced_proxies, trusting, trusting_node
 
 TRUST = Trust(Path("/run/a.pem"), Path("/run/b.pem"), Path("/run/k.pem"), Path("/run/t.p12"))
 PROXY = ("127.0.0.1", 8888)
@@ -50,3 +50,9 @@ def test_what_the_user_had():
     }
     assert replaced_proxies(environ) == ["https_proxy"]
     assert own_bundles({**environ, "NODE_EXTRA_CA_CERTS": "/n.pem"}) == [Path("/c.pem"), Path("/n.pem")]
+
+
+def test_node_keeps_the_authorities_that_the_user_named():
+    assert trusting({"NODE_EXTRA_CA_CERTS": "/mine.pem"}, TRUST)["NODE_EXTRA_CA_CERTS"] == "/run/b.pem"
+    assert trusting_node({"NODE_EXTRA_CA_CERTS": "/mine.pem"}, TRUST)["NODE_EXTRA_CA_CERTS"] == "/mine.pem"
+    assert trusting_node({"PATH": "/bin"}, TRUST) == {"PATH": "/bin", "NODE_EXTRA_CA_CERTS": "/run/a.pem"}

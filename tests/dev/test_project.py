@@ -63,6 +63,8 @@ def entry(text: str) -> str:
         (entry('env = {"A B" = "1"}'), "service a: env: 'A B' is no variable"),
         (entry('port = 80\nhealth = "x"'), "service a: health: found 'x'; allowed: a path"),
         (entry('health = "/x"'), "service a: health: needs port"),
+        ("host_ports = [0]\n" + entry(""), "host_ports: found 0; allowed: 1 to 65535"),
+        ("host_ports = [80]\n" + entry("port = 80"), "host_ports: 80 is port of a too"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(tmp_path, text, said):

@@ -8,7 +8,6 @@ import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from sp_proxy.dev import trust
-from sp_proxy.dev.environment import TRUST_STORE_PASSWORD
 from sp_proxy.dev.errors import DevError
 from sp_proxy.mitm.config import CA_KEY_FILE
 from tests.certificate_authority import CertificateAuthority
@@ -51,7 +50,7 @@ def test_the_files_of_a_run(kept, tmp_path):
     assert len(_loaded(files.bundle)) == len(_loaded(files.known)) + 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an old authority of the system's with a serial number of zero
-        store = pkcs12.load_pkcs12(files.java_store.read_bytes(), TRUST_STORE_PASSWORD.encode())
+        store = pkcs12.load_pkcs12(files.java_store.read_bytes(), None)
     assert len(store.additional_certs) == len(_loaded(files.bundle))
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in (files.bundle, files.java_store))
 
