@@ -47,7 +47,7 @@ class Retired(Struct, frozen=True, array_like=True, tag=4):
 
 Message = Records | Totals | Ready | Drained | Retired
 
-encode = msgpack.Encoder().encode
+_encoder = msgpack.Encoder()
 decoder = msgpack.Decoder(Message)
 
 
@@ -57,8 +57,15 @@ class FrameError(Exception):
 
 def frame(message: Message) -> bytes:
     """The bytes of one frame."""
-    payload = encode(message)
-    return LENGTH.pack(len(payload)) + payload
+    laid = bytearray(LENGTH.size)
+    frame_into(laid, message)
+    return bytes(laid)
+
+
+def frame_into(buffer: bytearray, message: Message) -> None:
+    """Make one frame of a buffer, whose memory is used again. It holds ``LENGTH.size`` bytes at least."""
+    _encoder.encode_into(message, buffer, LENGTH.size)
+    LENGTH.pack_into(buffer, 0, len(buffer) - LENGTH.size)
 
 
 class FrameReader:

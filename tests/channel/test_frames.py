@@ -1,5 +1,6 @@
 """Frames: what is written is what is read, however the bytes are cut; everything else is a FrameError."""
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from sp_proxy.channel.frames import (
     Ready,
     Records,
     Totals,
-    encode,
     frame,
 )
 from sp_proxy.core.exchange import Direction, Exchange
@@ -121,7 +121,7 @@ def test_the_largest_allowed_length_is_waited_for():
         b"GET / HTTP/1.1\r\n",
         b"\x92\x63\x01",  # an unknown tag
         b"\x92\x02\xa1x",  # Ready with a text as worker id
-        encode(Ready(1)) + b"\x00",  # more than one value
+        msgspec.msgpack.encode(Ready(1)) + b"\x00",  # more than one value
         b"\x92\x00\x91\x91\xa7inbound",  # an exchange of one field
     ],
 )

@@ -106,7 +106,9 @@ def test_records_with_large_bodies_are_several_frames() -> None:
 
 def test_large_fields_close_a_frame_too() -> None:
     async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
-        large = msgspec.structs.replace(RECORD, request_fields=bytes(1 << 20), response_fields=bytes(1 << 20))
+        large = msgspec.structs.replace(
+            RECORD, request_fields=bytes(MAX_FRAME_CONTENT // 4), response_fields=bytes(MAX_FRAME_CONTENT // 4)
+        )
         reader, messages = FrameReader(), list[object]()
         for _ in range(4):
             sender.record(large)
