@@ -143,6 +143,7 @@ class Connection:
         "_named",
         "_others",
         "_refused",
+        "_returned",
         "_worker",
         "buffer_size",
         "downstream",
@@ -169,6 +170,7 @@ class Connection:
         self._endpoints = Endpoints("", 0, "", 0)
         self._closed = False
         self._refused = False
+        self._returned = False  # it is an upstream connection of ours, which has come back
         self.tap: Tap | None = None
         self.downstream = Downstream(self)
         self.upstream = Upstream(self)
@@ -184,11 +186,10 @@ class Connection:
         downstream.take(sock)
         try:
             destination = listener.destination(sock)
-            is_loop = (
-                destination is not None
-                and worker.loop_guard.knows(source[1])
-                and worker.loop_guard.is_ours(source, destination if listener.transparent else sock.getsockname()[:2])
-            )
+            returns = 0
+            if destination is not None and worker.loop_guard.knows(source[1]):
+                reached = destination if listener.transparent else sock.getsockname()[:2]
+                returns = worker.loop_guard.returns(source, reached)
         except OSError:
             worker.counters["refused:already_reset"] += 1
             downstream.abort()
@@ -197,11 +198,16 @@ class Connection:
             worker.counters["refused:not_redirected"] += 1
             downstream.reset()
             return
-        if is_loop:
+        if returns and (returns > 1 or not listener.transparent):
             worker.counters["refused:loop"] += 1
             downstream.reset()
             return
         self._endpoints = Endpoints(source[0], source[1], *destination)
+        if returns:  # by what the kernel remembers of another connection: unread, it has been read on its way out
+            worker.counters["raw:own_connection"] += 1
+            self._returned = True
+            self._connect(destination)
+            return
         if listener.proxy:
             worker.counters["connections_proxy"] += 1
             self.tap = worker.detection.proxy_front(worker.counters)
@@ -245,7 +251,7 @@ class Connection:
         if error in _CONNECTED or error == errno.EALREADY:
             local = sock.getsockname()
             self._local_port = local[1]
-            self._worker.loop_guard.opened(local[:2], destination)
+            self._worker.loop_guard.opened(local[:2], destination, returned=self._returned)
             if error == errno.EALREADY:
                 self.poller.register(sock.fileno(), WRITABLE, self._connect_ended)
                 self._wait_for_upstream()

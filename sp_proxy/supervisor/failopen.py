@@ -127,12 +127,12 @@ class FailOpen:
     async def _serve(self, downstream: trio.socket.SocketType, listener: BoundListener) -> None:
         try:
             with downstream:
-                destinations = await self._destinations(downstream, listener)
+                destinations, returned = await self._destinations(downstream, listener)
                 if destinations is None:
                     self.refused_total += 1
                     return
                 for destination in destinations:
-                    if (upstream := await connect(destination, self._guard)) is not None:
+                    if (upstream := await connect(destination, self._guard, returned=returned)) is not None:
                         break
                 else:
                     reset(downstream)
@@ -153,23 +153,27 @@ class FailOpen:
             self.connections -= 1
             self._slots.release()
 
-    async def _destinations(self, downstream: trio.socket.SocketType, listener: BoundListener) -> list[Endpoint] | None:
-        """Where to connect, alternatives in their order; None when that would come back to us, or is not known."""
+    async def _destinations(
+        self, downstream: trio.socket.SocketType, listener: BoundListener
+    ) -> tuple[list[Endpoint] | None, bool]:
+        """Where to connect, alternatives in their order; None when that would come back to us, or is not known. And whether it is
+        an upstream connection of ours, which has come back for the first time (``relay/loop_guard.py``).
+        """
         source: Endpoint = downstream.getpeername()[:2]
         local: Endpoint = downstream.getsockname()[:2]
         if listener.upstream is not None:
-            return None if self._guard.is_ours(source, local) else await resolve(listener.upstream)
+            return None if self._guard.is_ours(source, local) else await resolve(listener.upstream), False
         # It asks for an option and the family only, which trio's sockets have too.
         destination = original_dst(cast("socket.socket", downstream))
-        if destination is None or self._guard.is_ours(source, destination):
-            return None
+        if destination is None or (returns := self._guard.returns(source, destination)) > 1:
+            return None, False
         # Not redirected, or redirected on its way to one of our own ports.
         if destination[0] == local[0] and destination[1] in self._own_ports:
-            return None
-        return [destination]
+            return None, False
+        return [destination], returns > 0
 
 
-async def connect(destination: Endpoint, guard: LoopGuard) -> trio.socket.SocketType | None:
+async def connect(destination: Endpoint, guard: LoopGuard, *, returned: bool = False) -> trio.socket.SocketType | None:
     """An upstream connection, known to the loop guard before the first packet of it can come back; None: refused."""
     upstream = socket.socket(socket.AF_INET6 if ":" in destination[0] else socket.AF_INET, socket.SOCK_STREAM)
     connected, local_port = False, 0
@@ -177,7 +181,7 @@ async def connect(destination: Endpoint, guard: LoopGuard) -> trio.socket.Socket
         upstream.setblocking(False)
         error = upstream.connect_ex(destination)
         local_port = upstream.getsockname()[1]
-        guard.opened(upstream.getsockname()[:2], destination)
+        guard.opened(upstream.getsockname()[:2], destination, returned=returned)
         if error == errno.EINPROGRESS:
             await trio.lowlevel.wait_writable(upstream)
             error = upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

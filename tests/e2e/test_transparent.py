@@ -271,6 +271,53 @@ def test_it_has_not_suffered_from_wrong_rules(nft: Site):
     assert curl(nft.pod, "GET", f"http://{authority(nft.outside, 4, NGINX_PORT)}/", {}).status == 200
 
 
+STALE_PORT = 40_000
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_connection_of_ours_that_the_kernel_takes_for_an_old_one_goes_on(site: Site, family: int):
+    """A client's connection that we have reset, since nobody answered it, is remembered with its redirection. One of ours that
+    gets its port comes back to us, by right rules.
+    """
+    site.redirect("nft")
+    address = (site.outside.ipv4 if family == 4 else site.outside.ipv6, STALE_PORT + family)
+    before = site.daemon.reported()
+    for setting, value in (
+        ("netfilter/nf_conntrack_tcp_timeout_close", "600"),
+        ("ipv4/ip_local_port_range", f"{STALE_PORT} {STALE_PORT + 1}"),  # the first one for the next connection of ours
+    ):
+        site.pod.run("sh", "-c", f"echo {value} > /proc/sys/net/{setting}")
+
+    def ask(own_port: int) -> bytes:
+        own = site.pod.ipv4 if family == 4 else site.pod.ipv6
+        with socket.create_connection(address, TIMEOUT, (own, own_port)) as connection:
+            connection.sendall(b"GET /again HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            return b"".join(iter(partial(connection.recv, 65536), b""))
+
+    try:
+        with pytest.raises(ConnectionResetError):
+            site.pod.call(partial(ask, STALE_PORT))
+
+        def answer(connection: socket.socket) -> None:
+            heard = b""
+            while not heard.endswith(b"\r\n\r\n"):
+                heard += connection.recv(65536)
+            assert heard.count(b"x-sp-num: 1\r\n") == 1, "it has been read once"
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\ntea")
+
+        with SocketServer(site.outside, answer, address[1]):
+            assert site.pod.call(partial(ask, STALE_PORT + 2 + family)).endswith(b"tea")
+    finally:
+        site.pod.run("sh", "-c", "echo 32768 60999 > /proc/sys/net/ipv4/ip_local_port_range")
+        site.pod.run("sh", "-c", "echo 10 > /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close")
+    after = site.daemon.reported()
+    for name, label, more in (("raw", 'reason="own_connection"', 1), ("refused", 'reason="loop"', 0)):
+        assert (
+            total(after, f"sp_proxy_worker_{name}_total", label)
+            == total(before, f"sp_proxy_worker_{name}_total", label) + more
+        )
+
+
 # ---- what is no HTTP
 
 

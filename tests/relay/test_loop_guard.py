@@ -20,6 +20,19 @@ def test_an_open_connection_is_ours_until_it_is_closed() -> None:
     assert not guard.is_ours(HERE, THERE)
 
 
+def test_one_that_comes_back_is_told_from_one_that_comes_back_again() -> None:
+    guard = LoopGuard()
+    assert guard.returns(HERE, THERE) == 0
+    guard.opened(HERE, THERE)
+    assert guard.returns(HERE, THERE) == 1
+    guard.opened(HERE, THERE, returned=True)
+    assert guard.returns(HERE, THERE) == 2
+    assert guard.is_ours(HERE, THERE)
+    assert guard.returns(HERE, ("10.0.0.2", 81)) == 0
+    guard.closed(HERE[1])
+    assert guard.returns(HERE, THERE) == 0
+
+
 def test_the_highest_port_has_its_place() -> None:
     guard = LoopGuard()
     guard.opened(("::1", 65535), ("::1", 65535))
