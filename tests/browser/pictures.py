@@ -4,14 +4,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM
 from tests.browser.processes import BackendProcess
 from tests.browser.shop import open_shop
 
 PICTURES = Path(__file__).parent.parent.parent / "docs" / "pictures"
-SIZE = {"width": 1280, "height": 700}
+SIZE = ViewportSize(width=1280, height=700)
 
 
 def take(backend: BackendProcess, page: Page, directory: Path) -> None:

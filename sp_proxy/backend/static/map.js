@@ -244,6 +244,6 @@ function list({ nodes, calls, seconds }, { since, until }) {
 // The exchanges behind a call: the caller's halves, or the called one's where the caller is not known.
 function exchangesLink(edge, since, until) {
   const values = edge.source ? { service: edge.source, direction: "outbound", host: edge.host } : { service: edge.target, direction: "inbound", host: edge.host };
-  const q = [`time>=${since}`, until ? `time<${until}` : ""].filter(Boolean).join(" ");
+  const q = [`time>=${since}`, until ? `time<=${until}` : ""].filter(Boolean).join(" ");
   return `#/live?${new URLSearchParams(Object.entries({ ...values, q }).filter(([, value]) => value))}`;
 }
