@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,23 @@ pytestmark = pytest.mark.timeout(1500)  # the first of them builds the image
 
 REQUESTS = 100
 """Of the customers' burst, as the file says; then they go on slowly."""
-STOP_SECONDS = 10.0
-"""After which Docker kills, unless told otherwise."""
+STOP_SECONDS = 60.0
+"""Docker kills after ten; this machine may be busy."""
+HEARTBEAT = {"SP_PROXY_NETFILTER__HEARTBEAT__TIMEOUT": "60s"}
+"""Of rules and sidecars, over the file: on a machine that stalls for seconds, connections would go straight, as they should."""
+STALL_SECONDS = 120.0
+
+
+def while_it_goes_on[T](look: Callable[[], T], accept: Callable[[T], bool], what: str) -> T:
+    """Looks until it is as wanted. However slow the machine is: only when nothing changes any more is it over."""
+    last, changed = look(), time.monotonic()
+    while not accept(last):
+        time.sleep(0.2)
+        seen = look()
+        if seen != last:
+            last, changed = seen, time.monotonic()
+        assert time.monotonic() < changed + STALL_SECONDS, f"nothing goes on: {what}; last seen: {last}"
+    return last
 
 
 class Project:
@@ -75,7 +90,7 @@ class Project:
     def _wait(self, name: str, condition: str) -> None:
         container = self.containers[name]
         if condition == "service_completed_successfully":
-            assert container.wait(120) == 0, container.log
+            assert container.wait(300) == 0, container.log
             return
         container.wait_running()
         if condition == "service_healthy":
@@ -85,7 +100,7 @@ class Project:
                 assert container.exit_code is None, container.log
                 return container.run(*words).returncode == 0
 
-            eventually(healthy, bool, f"{name} is healthy", timeout=120)
+            eventually(healthy, bool, f"{name} is healthy", timeout=300)
 
     def _start(self, name: str) -> Container:
         service: dict[str, Any] = SERVICES[name]
@@ -97,6 +112,9 @@ class Project:
         ]
         assert "ALL" in service["cap_drop"]
         assert service["read_only"]
+        environment = {key: str(value) for key, value in service.get("environment", {}).items()}
+        if "network_mode" in service:
+            environment |= HEARTBEAT
         volume = self._directory / name
         volume.mkdir()
         os.chown(volume, 1338, 1338)  # the image's volume, as it is there
@@ -104,7 +122,7 @@ class Project:
             name,
             image.root,
             words,
-            {**image.environment, **{key: str(value) for key, value in service.get("environment", {}).items()}},
+            {**image.environment, **environment},
             image.directory,
             int(user),
             int(group),
@@ -134,13 +152,16 @@ def test_the_demo_in_containers_is_captured_at_both_ends(image: Image):
 
         def both_ends(seen: Counter[tuple[str, str]]) -> bool:
             inner = seen["inventory", "inbound"] + seen["payment", "inbound"]
-            return seen["orders", "inbound"] >= REQUESTS and 0 < inner == seen["orders", "outbound"]
+            return 0 < inner == seen["orders", "outbound"]
 
-        eventually(counts, both_ends, "both ends of the burst have arrived", timeout=120)
-        for name in ("customers", *(f"{name}-sidecar" for name in SHOP)):
-            began = time.monotonic()
-            assert demo.stop(name) == 0, demo.containers[name].log
-            assert time.monotonic() - began < STOP_SECONDS
+        while_it_goes_on(counts, lambda seen: seen["orders", "inbound"] >= REQUESTS, "the burst has arrived")
+        # Then nothing moves any more, and what was called and what was asked for are the same.
+        assert demo.stop("customers") == 0, demo.containers["customers"].log
+        while_it_goes_on(counts, both_ends, "both ends of all calls have arrived")
+        for name in SHOP:
+            sidecar = demo.containers[f"{name}-sidecar"]
+            assert demo.stop(f"{name}-sidecar") == 0, sidecar.log
+            assert '"event": "not_ended_in_time"' not in sidecar.log
         for name in SHOP:
             assert "FAIL" not in demo.containers[f"{name}-rules"].log
             assert "Traceback" not in demo.containers[f"{name}-sidecar"].log
