@@ -40,12 +40,14 @@ FAULTS = ("_failed", "not_ended_in_time", "worker_killed", "exporter_")
 """Parts of the names of events that tell of a fault of ours."""
 EXPECTED = ("accept_failed",)
 _WORKER, _REASON = "sp_proxy_worker_refused_total", 'reason="{}"'
+OWN = "own_connection, passed on"
 REFUSALS = {
     **{reason: (_WORKER, _REASON.format(reason)) for reason in ("loop", "not_redirected", "already_reset")},
     "upstream_connect_failed": ("sp_proxy_worker_upstream_connect_failed_total", ""),
+    OWN: ("sp_proxy_worker_raw_total", 'reason="own_connection"'),
     "failing_open": ("sp_proxy_failopen_connections_refused_total", ""),
 }
-"""Families of metrics, with a label, by the name of a reason."""
+"""Families of metrics, with a label, by the name of a reason. What is passed on is no refusal, but would once have been one."""
 
 
 class Pod:
@@ -60,7 +62,7 @@ class Pod:
         self._lives = 0
         self._daemon: Daemon | None = None
         self._books: dict[str, Any] | None = None
-        self._refused: dict[str, float] = {}
+        self._refused: dict[str, int] = {}
         self._left_at = 0.0
         self.starts = 0
 
@@ -131,7 +133,7 @@ class Pod:
             return
         if code == 200 and daemon is self._daemon:
             metrics = parse_metrics(text)
-            self._refused = {reason: total(metrics, *where) for reason, where in REFUSALS.items()}
+            self._refused = {reason: round(total(metrics, *where)) for reason, where in REFUSALS.items()}
 
     def settled(self, patience: float) -> bool:
         """Whether all its workers are ready, within so many seconds."""

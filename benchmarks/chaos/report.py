@@ -68,7 +68,7 @@ def _faults(history: History) -> str:
 
 def _delivery(delivery: Delivery, history: History) -> str:
     refused = (
-        ", ".join(f"`{reason}` {count:,.0f}" for reason, count in sorted(history.refused.items()) if count) or "none"
+        ", ".join(f"`{reason}` {count:,}" for reason, count in sorted(history.refused.items()) if count) or "none"
     )
     dropped = ", ".join(f"`{reason}` {count:,}" for reason, count in delivery.dropped.items()) or "none"
     twice = ", ".join(f"{reason} {count:,}" for reason, count in delivery.twice.items()) or "none"
@@ -91,6 +91,8 @@ def _delivery(delivery: Delivery, history: History) -> str:
 def problems(traffic: Traffic, delivery: Delivery, history: History) -> list[str]:
     """What must not be. A run in which hardly anything came through sp_proxy shows nothing."""
     found = [*traffic.offences, *delivery.offences, *history.troubles]
+    if loops := history.refused["loop"]:
+        found.append(f"{loops:,} connections were taken for a loop, and there is none")
     asked = sum(count.asked for (pod, _), count in traffic.counts.items() if pod == SHOP)
     through = sum(count.through for (pod, _), count in traffic.counts.items() if pod == SHOP)
     if through < asked * LEAST:

@@ -41,4 +41,6 @@ def test_what_is_a_problem():
     history = History(troubles=["unbalanced"])
     assert problems(traffic("failed"), delivery("nowhere"), history) == ["failed", "nowhere", "unbalanced"]
     assert problems(traffic(), delivery(), History()) == []
+    loops = History(refused=Counter(loop=2, upstream_connect_failed=7))
+    assert problems(traffic(), delivery(), loops) == ["2 connections were taken for a loop, and there is none"]
     assert problems(traffic(through=5), delivery(), History()) == ["only 5 of 100 requests came through sp_proxy"]
