@@ -6,7 +6,8 @@ import sys
 from msgspec import Struct, json
 
 from sp_proxy.addons.loading import check_loads, confine
-from sp_proxy.addons.source import AddonError, AddonFile
+from sp_proxy.addons.source import AddonError, AddonFile, different, read_flows, read_hooks
+from sp_proxy.settings.addons import Addons
 
 SECONDS = 60.0
 """For all of them; each has ``loading.LOAD_SECONDS``."""
@@ -17,6 +18,14 @@ class Found(Struct):
     """What the process says."""
 
     problem: str = ""
+
+
+def read_and_check(addons: Addons) -> list[AddonFile]:
+    """All addons that settings name, each run once. Raises AddonError."""
+    flows = read_flows([flow.file for flow in addons.flows])
+    found = different([*read_hooks(addons.files, addons.directory), *flows])
+    check(found)
+    return found
 
 
 def check(files: list[AddonFile]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sp_proxy.cli.options import ConfigOption, SetOption, load_or_exit
+from sp_proxy.cli.options import WRONG_SETTINGS, ConfigOption, SetOption, load_or_exit, say
 
 app = typer.Typer(help="Check a configuration, or show what is in force.", add_completion=False)
 
@@ -29,7 +29,14 @@ def check(
 
     Every problem is one line on standard error, and the exit code is 2; warnings do not change the exit code.
     """
-    load_or_exit(file, assignments)
+    settings = load_or_exit(file, assignments).settings
+    from sp_proxy.addons.check import read_and_check
+
+    try:
+        read_and_check(settings.addons)
+    except ValueError as error:
+        say(str(error))
+        raise typer.Exit(WRONG_SETTINGS) from None
     print(f"{file}: ok")
 
 

@@ -50,6 +50,7 @@ COMMANDS = {
     "mcp": Subcommand("sp_proxy.cli.mcp", "Serve the backend's queries as tools for agents and editors."),
     "spool": Subcommand("sp_proxy.cli.spool", "Look at the sending queue on disk, check, send or export it."),
     "inject": Subcommand("sp_proxy.cli.inject", "Add the sidecar to Kubernetes manifests, or take it away."),
+    "addon": Subcommand("sp_proxy.cli.addon", "Write, check or measure an addon."),
     "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),
 }
 

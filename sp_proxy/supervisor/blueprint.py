@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from sp_proxy.addons.check import check
+from sp_proxy.addons.check import read_and_check
 from sp_proxy.addons.heads import MAX_HOOKS, RequestAddon
-from sp_proxy.addons.source import AddonFile, different, read_flows, read_hooks
+from sp_proxy.addons.source import AddonFile
 from sp_proxy.mitm.config import MitmConfig
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.heartbeat import BEATS_PER_TIMEOUT
@@ -82,8 +82,7 @@ class Blueprint(Struct, frozen=True, eq=False):
 def make_blueprint(loaded: Loaded, environ: Mapping[str, str]) -> Blueprint:
     """Raises ValueError, one line for a person, for settings that cannot be used."""
     settings = loaded.settings
-    addons = read_addons(settings)
-    check(addons)
+    addons = read_and_check(settings.addons)
     requests = tuple(
         RequestAddon(each.name, each.path, each.text, each.pure, place)
         for place, each in enumerate((each for each in addons if "request" in each.hooks), 1)
@@ -95,12 +94,6 @@ def make_blueprint(loaded: Loaded, environ: Mapping[str, str]) -> Blueprint:
     found = Blueprint(loaded, worker, mitm, tuple(addons))
     check_authority(found.mitm.tls)
     return found
-
-
-def read_addons(settings: SettingsModel) -> list[AddonFile]:
-    """All addons that settings name. Raises AddonError."""
-    addons = settings.addons
-    return different([*read_hooks(addons.files, addons.directory), *read_flows([flow.file for flow in addons.flows])])
 
 
 def worker_config(settings: SettingsModel, environ: Mapping[str, str]) -> WorkerConfig:

@@ -166,8 +166,8 @@ async def test_every_example_does_what_it_says(origin, tmp_path):
         await client.get("/slow/12345?q=secret", headers=customer)
         (span,) = await spans.of("/slow/12345?q=secret")
         assert span["sp.tag.slow"] == "true"
-        said = await daemon.logged("addon_says")
-        assert said["text"].startswith("GET /slow/{id} took 1.")
+        line = await daemon.logged("addon_says")
+        assert line["text"].startswith("GET /slow/{id} took 1.")
         metrics = (await daemon.get("/metrics")).text
         assert (
             'sp_proxy_addon_api_requests_total{addon="count_by_api_version",status="2xx",version="v2"} 1.0' in metrics
