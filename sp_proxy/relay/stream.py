@@ -32,6 +32,14 @@ _LINGER_RESET: Final = struct.pack("ii", 1, 0)
 _MAX_DRAIN_BYTES: Final = 8 * 1024 * 1024
 """More than a socket's receive buffer grows to by default (6 MiB, net.ipv4.tcp_rmem)."""
 _FAULT: Final = BROKEN | HUNG_UP
+RESET_PATIENCE: Final = 5.0
+"""Seconds without progress after which a reset goes out before what was written: a peer that does not read sees one at once from a
+client connected directly.
+"""
+CLOSE_PATIENCE: Final = 60.0
+"""Likewise for what was written before an end in order; the kernel gives up a closed connection whose peer does not read after about
+as long (net.ipv4.tcp_orphan_retries).
+"""
 
 
 class Stream:
@@ -296,10 +304,23 @@ class Stream:
         if self.lost or self.closing:
             return
         if self._out:
-            self.closing = True
-            self.pause()
+            self._close_behind(CLOSE_PATIENCE)
         else:
             self._close()
+
+    def _close_behind(self, patience: float) -> None:
+        """Close it when all that was written has been taken, or none of it for so many seconds."""
+        self.closing = True
+        self.pause()
+        self.connection.loop.call_later(patience, self._look_at_progress, patience, len(self._out))
+
+    def _look_at_progress(self, patience: float, pending: int) -> None:
+        if self.lost:
+            return
+        if len(self._out) == pending:
+            self.abort()
+        else:
+            self.connection.loop.call_later(patience, self._look_at_progress, patience, len(self._out))
 
     def reset(self, *, now: bool = False) -> None:
         """Pass on an abort: what has been written still arrives (unless ``now``), then a reset."""
@@ -311,8 +332,7 @@ class Stream:
         elif self.closing:
             return
         elif self._out:
-            self.closing = True
-            self.pause()
+            self._close_behind(RESET_PATIENCE)
         else:
             self._close()
 

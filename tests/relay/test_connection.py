@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 import threading
@@ -393,6 +394,25 @@ def test_a_slow_reader_makes_the_sender_wait_and_loses_nothing() -> None:
         worker.wait(lambda: len(worker.exchanges) == 1)
         assert worker.exchanges[0].response_body_size == size
         assert len(worker.exchanges[0].response_body) == 65536
+
+
+def test_a_client_s_reset_reaches_a_server_that_does_not_read() -> None:
+    with listening() as listener, RunningWorker(listener.getsockname()) as worker:
+        client = worker.connect()
+        client.setblocking(False)
+        client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n")
+        server, _ = listener.accept()
+        with server:
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(1000):  # until nobody takes any more
+                    client.send(bytes(1 << 20))
+                    time.sleep(0.001)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.close()
+            poll = select.poll()
+            poll.register(server, 0)
+            assert poll.poll(30_000)[0][1] & select.POLLERR
+            worker.wait(lambda: worker.gauges.get("connections_open") == 0)
 
 
 def test_sigterm_lets_exchanges_finish_and_tells_the_client_to_close() -> None:
