@@ -19,7 +19,7 @@ from sp_proxy.backend.export.formats import FORMATS, full
 from sp_proxy.backend.health import DaemonList
 from sp_proxy.backend.hub import Hub
 from sp_proxy.backend.live import EventStream
-from sp_proxy.backend.store import Store
+from sp_proxy.backend.store import BadCursorError, Store
 from sp_proxy.backend.tree import call_tree
 
 MAX_TRACE_SPANS = 5000
@@ -95,8 +95,14 @@ class Api:
 
     async def session(self, request: Request) -> Response:
         """``GET /api/v1/sessions/{session_id}``."""
-        _values(request)
-        found = await self._store.session(request.path_params["session_id"], limit=MAX_SESSION_EXCHANGES)
+        after = _values(request, "after").get("after", "")
+        name = request.path_params["session_id"]
+        try:
+            found = await self._store.session(name, after=after, limit=MAX_SESSION_EXCHANGES)
+        except BadCursorError as error:
+            raise parameters.ParameterError(
+                "after: not a cursor; allowed: the value of `next` of the page before"
+            ) from error
         return error_answer(404, "there is no session of this id") if found is None else json_answer(found)
 
     async def traces(self, request: Request) -> Response:

@@ -261,11 +261,13 @@ class SessionPage(Struct, frozen=True):
 
 
 class SessionDetail(Struct, frozen=True):
-    """One session with its exchanges in order of time, up to a limit."""
+    """One session with a page of its exchanges, in order of time. ``next`` continues after the last one; empty at the end."""
 
     session: SessionSummary
     exchanges: list[ExchangeSummary]
     truncated: bool
+    """There are more behind these."""
+    next: str
 
 
 class StoreStats(Struct, frozen=True):

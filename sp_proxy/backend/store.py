@@ -78,8 +78,8 @@ class Store(Protocol):
     async def sessions(self, query: Query, *, before: str, limit: int) -> SessionPage:
         """Sessions, last seen first, after the cursor; with a query as for traces. Raises BadCursorError."""
 
-    async def session(self, session_id: str, *, limit: int) -> SessionDetail | None:
-        """One session with its first ``limit`` exchanges."""
+    async def session(self, session_id: str, *, after: str = "", limit: int) -> SessionDetail | None:
+        """One session with its first ``limit`` exchanges after the cursor. Raises BadCursorError."""
 
     async def stats(self) -> StoreStats:
         """Sizes and totals, without counting scans."""

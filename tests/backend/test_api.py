@@ -130,6 +130,7 @@ async def test_the_map_of_a_time():
         (f"/api/v1/traces/{'ab' * 16}", 404, "there is no trace of this id"),
         ("/api/v1/sessions?before=x", 400, "before: not a cursor"),
         ("/api/v1/sessions/none", 404, "there is no session of this id"),
+        ("/api/v1/sessions/none?after=x", 400, "after: not a cursor"),
         ("/api/v1/traces?before=x", 400, "before: not a cursor"),
         ("/api/v1/map?since=soon", 400, "since: 'soon' is not allowed; allowed: a date or moment in UTC"),
         ("/api/v1/map?since=-1h&until=-2h", 400, "since: later than until"),

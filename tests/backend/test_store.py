@@ -399,6 +399,28 @@ async def test_sessions(engine):
         whole = await store.session("a", limit=3)
         assert whole is not None
         assert not whole.truncated
+        assert whole.next == ""
+
+
+async def test_pages_of_one_session(engine):
+    """In order of time, each exchange once, those of one moment too."""
+    async with engine() as store:
+        spans = [exchange_span(session="a", at=number // 3) for number in range(10)]
+        await store.append(batch_of(*spans, exchange_span(session="b", at=1)))
+        seen, cursor = [], ""
+        while True:
+            page = await store.session("a", after=cursor, limit=4)
+            assert page is not None
+            assert page.truncated == bool(page.next)
+            assert page.session.exchanges == 10
+            seen += page.exchanges
+            cursor = page.next
+            if not cursor:
+                break
+        assert sorted(each.span_id for each in seen) == sorted(each.span_id.hex() for each in spans)
+        assert [each.start_unix_ns for each in seen] == sorted(each.start_unix_ns for each in seen)
+        with pytest.raises(BadCursorError):
+            await store.session("a", after="yesterday", limit=4)
 
 
 async def test_pages_of_sessions(engine):

@@ -4,7 +4,10 @@ import json
 
 from playwright.sync_api import expect
 
+from tests.backend.serving import threaded
 from tests.browser import traffic
+from tests.browser.processes import BackendProcess
+from tests.browser.traffic import NOW, exchange
 
 
 def test_sessions_are_listed_last_seen_first(page, screenshot):
@@ -75,6 +78,21 @@ def test_a_session_is_told_in_order_of_time(page, screenshot):
     expect(page.locator(".facts")).to_contain_text("3 traces")
     expect(page.locator(".lane")).to_have_count(3)
     screenshot("session")
+
+
+def test_a_long_session_comes_in_pages(browser):
+    spans = [exchange("long", f"long-{number}", start=NOW + number, session="long") for number in range(1100)]
+    with threaded() as url:
+        BackendProcess(url).send(spans)
+        page = browser.new_page(base_url=url)
+        page.goto("/#/session/long")
+        expect(page.locator("a.time-row")).to_have_count(1000)
+        expect(page.locator(".facts")).to_contain_text("the first 1,000 are shown")
+        page.get_by_role("button", name="Load more").click()
+        expect(page.locator("a.time-row")).to_have_count(1100)
+        expect(page.get_by_role("button", name="Load more")).to_be_hidden()
+        expect(page.locator(".facts")).not_to_contain_text("are shown")
+        page.close()
 
 
 def test_a_part_of_a_session(page):

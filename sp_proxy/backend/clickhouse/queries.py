@@ -150,13 +150,15 @@ def one_session(table: str, session_id: str) -> Statement:
     return f"SELECT {_SESSION} FROM {table} WHERE is_exchange AND session_id = {wanted} GROUP BY session_id", bound  # noqa: S608
 
 
-def session(table: str, session_id: str, limit: int) -> Statement:
-    """The first exchanges of a session."""
+def session(table: str, session_id: str, after: str, limit: int) -> Statement:
+    """A page of the exchanges of a session."""
     bound = Parameters()
-    wanted = bound.bind(session_id, "String")
+    where = ["is_exchange", f"session_id = {bound.bind(session_id, 'String')}"]
+    if after:
+        where.append(f"(start_unix_ns, trace_id, span_id) > {_place(after, bound)}")
     return (
-        f"SELECT {rows.SUMMARY} FROM {table} WHERE is_exchange AND session_id = {wanted}"  # noqa: S608
-        f" ORDER BY start_unix_ns, arrived_unix_ns, trace_id, span_id LIMIT {limit:d}"
+        f"SELECT {rows.SUMMARY} FROM {table} WHERE {_all(where)}"  # noqa: S608
+        f" ORDER BY start_unix_ns, trace_id, span_id LIMIT {limit:d}"
     ), bound
 
 

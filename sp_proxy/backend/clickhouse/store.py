@@ -231,15 +231,16 @@ class ClickhouseStore:
         more = f"{page[-1].last_seen_unix_ns}.{page[-1].session_id}" if len(found) > limit else ""
         return SessionPage(sessions=page, next=more)
 
-    async def session(self, session_id: str, *, limit: int) -> SessionDetail | None:
+    async def session(self, session_id: str, *, after: str = "", limit: int) -> SessionDetail | None:
         """``Store.session``."""
         table = self._place.table("spans")
         known = await self._rows(*queries.one_session(table, session_id))
         if not session_id or not known:
             return None
-        found = await self._rows(*queries.session(table, session_id, limit + 1))
+        found = await self._rows(*queries.session(table, session_id, after, limit + 1))
         exchanges = [rows.summary(row) for row in found[:limit]]
-        return SessionDetail(session=rows.session(known[0]), exchanges=exchanges, truncated=len(found) > limit)
+        more = queries.exchange_cursor(exchanges[-1]) if len(found) > limit else ""
+        return SessionDetail(session=rows.session(known[0]), exchanges=exchanges, truncated=bool(more), next=more)
 
     async def logs(self, wanted: LogFilter, *, before: str, limit: int) -> LogPage:
         """``Store.logs``."""

@@ -112,18 +112,20 @@ def sessions(connection: sqlite3.Connection, before: str, limit: int) -> Session
     return SessionPage(sessions=page, next=more)
 
 
-def session(connection: sqlite3.Connection, session_id: str, limit: int) -> SessionDetail | None:
-    """One session, with its first exchanges."""
+def session(connection: sqlite3.Connection, session_id: str, after: str, limit: int) -> SessionDetail | None:
+    """One session, with a page of its exchanges by (start, row number)."""
+    key = parse_cursor(after) if after else (-1, -1)
     row = connection.execute(f"SELECT {rows.SESSION} FROM sessions WHERE session_id = ?", (session_id,)).fetchone()  # noqa: S608
     if row is None:
         return None
     found = connection.execute(
-        f"SELECT {rows.SPAN}, {rows.EXCHANGE} FROM exchanges e JOIN spans s ON s.id = e.id"  # noqa: S608 constants only
-        " WHERE e.session_id = ? ORDER BY e.start_unix_ns, e.id LIMIT ?",
-        (session_id, limit + 1),
+        f"SELECT e.id, {rows.SPAN}, {rows.EXCHANGE} FROM exchanges e JOIN spans s ON s.id = e.id"  # noqa: S608 constants only
+        " WHERE e.session_id = ? AND (e.start_unix_ns, e.id) > (?, ?) ORDER BY e.start_unix_ns, e.id LIMIT ?",
+        (session_id, *key, limit + 1),
     ).fetchall()
-    exchanges = [rows.summary(one) for one in found[:limit]]
-    return SessionDetail(session=rows.session(row), exchanges=exchanges, truncated=len(found) > limit)
+    exchanges = [rows.summary(one[1:]) for one in found[:limit]]
+    more = cursor_of((exchanges[-1].start_unix_ns, found[limit - 1][0])) if len(found) > limit else ""
+    return SessionDetail(session=rows.session(row), exchanges=exchanges, truncated=bool(more), next=more)
 
 
 def logs(connection: sqlite3.Connection, wanted: LogFilter, before: str, limit: int) -> LogPage:

@@ -209,9 +209,9 @@ class SqliteStore:
             return await self._read(lambda connection: read.sessions(connection, before, limit))
         return await self._read(lambda connection: matching.sessions(connection, query, before, limit))
 
-    async def session(self, session_id: str, *, limit: int) -> SessionDetail | None:
+    async def session(self, session_id: str, *, after: str = "", limit: int) -> SessionDetail | None:
         """``Store.session``."""
-        return await self._read(lambda connection: read.session(connection, session_id, limit))
+        return await self._read(lambda connection: read.session(connection, session_id, after, limit))
 
     async def stats(self) -> StoreStats:
         """``Store.stats``."""

@@ -12,9 +12,10 @@ export function mountSession(root, { ids: [sessionId] }) {
   const abort = new AbortController();
   let unbind = () => {};
   root.replaceChildren(el("p", { class: "empty" }, "Loading"));
-  get(`/api/v1/sessions/${encodeURIComponent(sessionId)}`, {}, abort.signal)
-    .then((data) => {
-      unbind = show(root, data);
+  const ask = (after) => get(`/api/v1/sessions/${encodeURIComponent(sessionId)}`, { after }, abort.signal);
+  ask("")
+    .then((page) => {
+      unbind = show(root, page, ask);
     })
     .catch((error) => error.name !== "AbortError" && root.replaceChildren(problem(error)));
   return () => {
@@ -23,16 +24,39 @@ export function mountSession(root, { ids: [sessionId] }) {
   };
 }
 
-function show(root, { session, exchanges, truncated }) {
+function show(root, first, ask) {
+  const { session } = first;
+  const exchanges = [];
   const traces = new Map();
-  for (const exchange of exchanges) {
-    if (!traces.has(exchange.trace_id)) traces.set(exchange.trace_id, traces.size);
-  }
-  const hops = joined(exchanges);
+  let hops = [];
   const wanted = { service: "", errors: false };
   const list = el("div", { class: "rows", role: "rowgroup" });
   const lanes = el("div", { class: "lanes" });
+  const title = el("section", { class: "title" });
+  const more = el("button", { type: "button", class: "older", hidden: true, onclick: loadMore }, "Load more");
   let selected = -1;
+
+  function add(page) {
+    exchanges.push(...page.exchanges);
+    for (const exchange of page.exchanges) {
+      if (!traces.has(exchange.trace_id)) traces.set(exchange.trace_id, traces.size);
+    }
+    hops = joined(exchanges);
+    more.value = page.next;
+    more.hidden = !page.next;
+    title.replaceChildren(...header(session, exchanges.length, traces.size));
+    draw();
+  }
+
+  async function loadMore() {
+    more.disabled = true;
+    try {
+      add(await ask(more.value));
+    } catch (error) {
+      if (error.name !== "AbortError") more.after(problem(error));
+    }
+    more.disabled = false;
+  }
 
   function draw() {
     const shown = hops.filter((hop) => (!wanted.service || hop.services.includes(wanted.service)) && (!wanted.errors || hop.failed));
@@ -71,13 +95,13 @@ function show(root, { session, exchanges, truncated }) {
   }
 
   root.replaceChildren(
-    header(session, traces.size),
-    truncated ? el("p", { class: "notice" }, `Only the first ${exchanges.length} exchanges are shown; `, el("a", { href: liveLink(session) }, "all of them as a list")) : "",
+    title,
     lanes,
     el("div", { class: "filters" }, service, errors, el("span", { class: "space" }), el("a", { class: "button", href: liveLink(session) }, "As a list"), exportLinks({ session: session.session_id })),
     el("div", { class: "table session", role: "table", "aria-label": "Exchanges in order of time" }, head(), list),
+    more,
   );
-  draw();
+  add(first);
   return bindKeys([
     { keys: ["j", "ArrowDown"], does: "Next exchange", run: () => step(1) },
     { keys: ["k", "ArrowUp"], does: "Exchange before", run: () => step(-1) },
@@ -106,10 +130,8 @@ function joined(exchanges) {
   }));
 }
 
-function header(session, traces) {
-  return el(
-    "section",
-    { class: "title" },
+function header(session, shown, traces) {
+  return [
     el("h1", {}, "Session ", el("code", {}, session.session_id)),
     el(
       "p",
@@ -117,11 +139,12 @@ function header(session, traces) {
       el("span", {}, el("em", {}, "first seen"), dateTime(session.first_seen_unix_ns)),
       el("span", {}, el("em", {}, "last seen"), dateTime(session.last_seen_unix_ns)),
       el("span", {}, count(session.exchanges, "exchange")),
+      shown < session.exchanges ? el("span", {}, `the first ${shown.toLocaleString("en")} are shown`) : null,
       el("span", {}, count(traces, "trace")),
       el("span", { class: session.errors ? "bad" : null }, count(session.errors, "error")),
       session.services.map((service) => el("span", { class: "tag" }, service)),
     ),
-  );
+  ];
 }
 
 // What ran when, a lane for each service.

@@ -21,7 +21,7 @@ def connection():
         lambda connection: read.sessions(connection, "", 100),
         lambda connection: read.sessions(connection, "5.s", 100),
         lambda connection: read.traces(connection, "5.00", 100),
-        lambda connection: read.session(connection, "s", 100),
+        lambda connection: read.session(connection, "s", "", 100),
         lambda connection: read.trace(connection, b"t" * 16, 100),
         lambda connection: read.logs(connection, LogFilter(), "5.5", 100),
         lambda connection: read.logs(connection, LogFilter(trace_id=b"t" * 16), "", 100),
