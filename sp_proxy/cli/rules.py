@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sp_proxy.cli.asking import safe
+from sp_proxy.cli.asking import asking, console, safe
 from sp_proxy.cli.options import SetOption, load_or_exit, say
 
 if TYPE_CHECKING:
@@ -16,13 +16,9 @@ if TYPE_CHECKING:
 
 NOT_CAPTURED = 1
 WRONG_RULES = 2
+DIFFERS = 3
 
 app = typer.Typer(add_completion=False, help="Ask which rule decides, or what another configuration would change.")
-
-
-@app.callback()
-def _group() -> None:
-    """A group of subcommands, also while it has one."""
 
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON: settings, or WasmPlugin manifests.")]
@@ -85,6 +81,60 @@ def tell(
         else:
             _print(request, explanation, notes)
     return 0 if captured else NOT_CAPTURED
+
+
+@app.command("try")
+def attempt(
+    file: FileArgument,
+    url: Annotated[
+        str | None, typer.Option("--backend", metavar="URL", help="By default the one at backend.listen of FILE.")
+    ] = None,
+    query: Annotated[
+        str,
+        typer.Option(
+            "--filter", metavar="QUERY", help="Only these exchanges, for example: 'service:orders time>=-1h'."
+        ),
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many at most.")] = 10_000,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    assignments: SetOption = None,
+) -> int:
+    """Decide about what was captured once more, with FILE: what would no longer be captured, what would be redacted, what stays.
+
+    Exit codes: 0 when nothing would change, 3 when something would, 1 when the backend does not answer, 2 for a wrong FILE or
+    query.
+    """
+    from sp_proxy import regex
+    from sp_proxy.core.redact.redactor import Redactor
+    from sp_proxy.patterns import compile_pattern
+    from sp_proxy.settings.project import admission_config, policy_config, redaction_config
+    from sp_proxy.trial.feed import Feed
+    from sp_proxy.trial.report import as_json as plain
+    from sp_proxy.trial.report import lines, table
+    from sp_proxy.trial.trial import Trial
+
+    settings = load_or_exit(file, assignments, sends=False).settings
+    redaction = redaction_config(settings)
+    trial = Trial(
+        policy_config(settings),
+        admission_config(settings),
+        Redactor(redaction, regex),
+        compile_pattern,
+        redaction.replacement,
+    )
+    feed = Feed(trial)
+    with asking(url, file, assignments) as client:
+        client.download("jsonl", query, feed, limit)
+    result = trial.result()
+    if as_json:
+        print(json.dumps(plain(result)))
+    else:
+        out = console()
+        if result.looked_at:
+            out.print(table(result), soft_wrap=False)
+        for line in lines(result):
+            out.print(line)
+    return DIFFERS if result.differs else 0
 
 
 def _block(option: str, lines: list[str]) -> bytes:

@@ -3,6 +3,8 @@ import json
 import pytest
 
 from sp_proxy.cli.main import main
+from tests.backend.requests import HOSTILE, exchange_span
+from tests.cli.backends import holding
 
 CONFIG = """
 collectionRules:
@@ -105,3 +107,59 @@ def test_a_wrong_command_line_is_one_line(file, words, capsys):
 def test_a_file_that_is_not_there(capsys):
     assert main(["rules", "test", "/nowhere.yaml", "--host", "a"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def backend():
+    with holding(
+        *(exchange_span(at=at, path=f"/orders/{at}") for at in range(5)),
+        exchange_span(at=6, path="/internal/x"),
+        exchange_span(at=7, path=HOSTILE, service="evil", host="payment", direction="outbound"),
+    ) as address:
+        yield address
+
+
+def test_what_a_configuration_would_change(file, backend, capsys):
+    assert (
+        main(["rules", "try", file, "--backend", backend, "--set", "sampling.ratio=1", "--filter", "service:orders"])
+        == 3
+    )
+    out = capsys.readouterr().out
+    assert "excluded by server[1]" in out
+    assert "GET shop.local:8080/internal/x" in out
+    assert "decided about nothing here: exemption[0], client[0]" in out
+    assert "6 exchanges: 5 stay, 1 would no longer be captured" in out
+
+
+def test_it_says_so_to_programs_too(file, backend, capsys):
+    words = [
+        "--backend",
+        backend,
+        "--set",
+        "sampling.ratio=1",
+        "--json",
+        "--set",
+        "redaction.rules=[{headers: [accept]}]",
+    ]
+    assert main(["rules", "try", file, *words]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert (found["looked_at"], found["stay"]) == (7, 6)
+    assert found["redacted"] == [
+        {"reason": "request header accept", "count": 6, "example": found["redacted"][0]["example"]}
+    ]
+
+
+def test_no_difference(tmp_path, backend, capsys):
+    same = tmp_path / "same.yaml"
+    same.write_text("{}")
+    assert main(["rules", "try", str(same), "--backend", backend]) == 0
+    out = capsys.readouterr().out
+    assert "7 exchanges: no difference" in out
+    assert "\x1b" not in out
+
+
+def test_what_goes_wrong_with_a_trial_is_one_line(file, backend, capsys):
+    assert main(["rules", "try", file, "--backend", backend, "--filter", "servise:x"]) == 2
+    assert main(["rules", "try", file, "--backend", "http://127.0.0.1:1"]) == 1
+    assert main(["rules", "try", "/nowhere.yaml", "--backend", backend]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
