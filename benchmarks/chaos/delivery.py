@@ -15,9 +15,9 @@ from benchmarks.chaos.schedule import Kind
 from benchmarks.chaos.sink import Accepted, Answered, Entry
 from benchmarks.chaos.traffic import SHOP
 
-CHANNEL_SECONDS = 1.0
+CHANNEL_SECONDS = 1.5
 """Before the death of a worker, for what it had not handed on: 5 ms, and a busy machine."""
-EXPORTER_SECONDS = 2.0
+EXPORTER_SECONDS = 3.0
 """Before the death of a supervisor, for what was on its way to the count of what waits: channel, batch, the look itself."""
 AFTER = 0.5
 """Seconds by which a client may know of its answer later than the process that gave it lived."""
@@ -65,7 +65,9 @@ def judge(requests: Sequence[Request], entries: Sequence[Entry], history: Histor
             ids[path].add(span)
             taken[span].append(batch)
     missing = sorted(expected.keys() - ids.keys())
-    elsewhere = [path for path in missing if not any(_may_be_lost(expected[path], kill) for kill in history.kills)]
+    elsewhere = [
+        path for path in missing if not any(_may_be_lost(expected[path], kill, history.stall) for kill in history.kills)
+    ]
     dropped = _dropped(history)
     in_memory = sum(kill.waiting for kill in history.kills if kill.supervisor)
     issued = {each.path for each in requests}
@@ -96,11 +98,11 @@ def judge(requests: Sequence[Request], entries: Sequence[Entry], history: Histor
     )
 
 
-def _may_be_lost(ended: float, kill: Killed) -> bool:
+def _may_be_lost(ended: float, kill: Killed, stall: float) -> bool:
     if kill.kind is Kind.TERMINATED:  # what is reset at the end of the grace period was not answered
         return False
     before = EXPORTER_SECONDS if kill.supervisor else CHANNEL_SECONDS
-    return kill.at - before <= ended <= kill.gone + AFTER
+    return kill.at - before - stall <= ended <= kill.gone + AFTER + stall
 
 
 def _dropped(history: History) -> dict[str, int]:

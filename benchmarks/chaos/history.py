@@ -75,5 +75,9 @@ class History:
     """When there was no daemon."""
     refused: Counter[str] = field(default_factory=Counter)
     """Connections that the daemon has closed at once, by reason."""
+    stall: float = 0.0
+    """The longest time, in seconds, for which the machine did not let somebody go on who was to sleep for a moment: by so much
+    everything may be late.
+    """
     troubles: list[str] = field(default_factory=list)
     """What must not be, and was seen on the way: books that did not balance, faults of ours in the log."""

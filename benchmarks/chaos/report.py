@@ -19,7 +19,7 @@ def report(
     """Everything; ``problems`` are all of what must not be."""
     asked = sum(count.asked for count in traffic.counts.values())
     parts = [
-        f"Chaos of {seconds:g} s, seed {seed}: {asked:,} requests, {len(history.done)} faults.",
+        f"Chaos of {seconds:g} s, seed {seed}: {asked:,} requests, {len(history.done)} faults; the machine stalled for {history.stall:.1f} s at most.",
         _requests(traffic),
         _faults(history),
         _delivery(delivery, history),
@@ -67,9 +67,7 @@ def _faults(history: History) -> str:
 
 
 def _delivery(delivery: Delivery, history: History) -> str:
-    refused = (
-        ", ".join(f"`{reason}` {count:,}" for reason, count in sorted(history.refused.items()) if count) or "none"
-    )
+    refused = ", ".join(f"`{reason}` {count:,}" for reason, count in sorted(history.refused.items()) if count) or "none"
     dropped = ", ".join(f"`{reason}` {count:,}" for reason, count in delivery.dropped.items()) or "none"
     twice = ", ".join(f"{reason} {count:,}" for reason, count in delivery.twice.items()) or "none"
     rows = [

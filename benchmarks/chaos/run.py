@@ -16,14 +16,17 @@ import argparse
 import shutil
 import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.chaos import delivery, traffic
 from benchmarks.chaos.daemon import Auditor
 from benchmarks.chaos.faults import Chaos
+from benchmarks.chaos.history import History
 from benchmarks.chaos.report import problems, report
 from benchmarks.chaos.schedule import Fault, schedule
 from benchmarks.chaos.stage import HEARTBEAT_TIMEOUT, Stage
@@ -33,6 +36,7 @@ SECONDS, SHORT_SECONDS = 600.0, 35.0
 COPIES, SHORT_COPIES = 2, 1
 CALM_SECONDS = 3.0
 """Of traffic before the first fault and after the last one."""
+MOMENT = 0.05
 DELIVER_SECONDS = 90.0
 """In which everything that waits is delivered, once all is well."""
 
@@ -57,7 +61,7 @@ def _run(stage: Stage, seed: int, seconds: float, faults: Sequence[Fault]) -> in
     pod.start()
     chaos = Chaos(stage, lambda line: print(line, file=sys.stderr, flush=True))
     chaos.apply()
-    with Auditor(pod):
+    with Auditor(pod), watched_for_stalls(history):
         stage.start_clients()
         time.sleep(CALM_SECONDS)
         begun = time.monotonic()
@@ -74,6 +78,27 @@ def _run(stage: Stage, seed: int, seconds: float, faults: Sequence[Fault]) -> in
     found = problems(judged, delivered, history)
     print(report(seed, seconds, judged, delivered, history, found), flush=True)
     return int(bool(found))
+
+
+@contextmanager
+def watched_for_stalls(history: History) -> Iterator[None]:
+    """Notice how late a thread is that sleeps for a moment, again and again."""
+    over = threading.Event()
+
+    def watch() -> None:
+        before = time.monotonic()
+        while not over.wait(MOMENT):
+            now = time.monotonic()
+            history.stall = max(history.stall, now - before - MOMENT)
+            before = now
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _wait_delivered(stage: Stage) -> None:

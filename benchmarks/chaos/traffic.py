@@ -25,11 +25,11 @@ from benchmarks.chaos.schedule import Kind
 
 SHOP, CONTROL = "shop", "control"
 """The pod with sp_proxy, and the one without."""
-MARGIN = 1.0
+MARGIN = 1.5
 """Seconds beyond the heartbeat's timeout: the kernel's granularity, and a busy machine."""
 AFTERMATH = 5.0
 """Seconds in which the failure of a connection has come through Envoy to the client."""
-ENVOY_MARGIN = 0.5
+ENVOY_MARGIN = 1.0
 """Seconds after an Envoy is ready in which connections to it may still be found dead."""
 NEAR = 5.0
 """Seconds around a failure of which its line tells what happened."""
@@ -102,13 +102,13 @@ def _excuse(request: Request, history: History, room: dict[int, int], heartbeat_
         return None
     if request.pod == SHOP:
         for kill in history.kills:
-            if _was_in(request, kill, room):
+            if _was_in(request, kill, room, AFTERMATH + history.stall):
                 return Excuse.KILLED
         for kill in history.kills:
             if kill.silent and _meets(request, kill.at, _heard(kill, history, heartbeat_timeout)):
                 return Excuse.SILENCE
     for done in history.done:
-        if done.kind in _ENVOYS and _meets(request, done.begun, done.over + ENVOY_MARGIN):
+        if done.kind in _ENVOYS and _meets(request, done.begun, done.over + ENVOY_MARGIN + history.stall):
             return Excuse.ENVOY
     if request.pod == SHOP:
         for done in history.done:
@@ -117,9 +117,9 @@ def _excuse(request: Request, history: History, room: dict[int, int], heartbeat_
     return None
 
 
-def _was_in(request: Request, kill: Killed, room: dict[int, int]) -> bool:
+def _was_in(request: Request, kill: Killed, room: dict[int, int], aftermath: float) -> bool:
     """Its connection was open in there."""
-    if not (request.begun <= kill.gone and kill.at <= request.ended <= kill.gone + AFTERMATH):
+    if not (request.begun <= kill.gone and kill.at <= request.ended <= kill.gone + aftermath):
         return False
     if request.way.startswith("out"):
         return request.port in kill.outbound and request.opened <= kill.gone
@@ -132,7 +132,7 @@ def _was_in(request: Request, kill: Killed, room: dict[int, int]) -> bool:
 def _heard(kill: Killed, history: History, heartbeat_timeout: float) -> float:
     """When nothing is redirected to nobody any more: the heartbeat is missed, or there is another daemon."""
     back = [over for begun, over in history.down if begun == kill.at]
-    return min([kill.gone + heartbeat_timeout + MARGIN, *back])
+    return min([kill.gone + heartbeat_timeout + MARGIN + history.stall, *back])
 
 
 def _meets(request: Request, begun: float, over: float) -> bool:

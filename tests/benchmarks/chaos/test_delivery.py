@@ -54,10 +54,10 @@ def test_only_what_came_through_is_expected():
 @pytest.mark.parametrize(
     "ended, supervisor, lost",
     [
-        (9.5, False, True),
-        (8.5, False, False),
-        (8.5, True, True),
-        (7.5, True, False),
+        (8.6, False, True),
+        (8.4, False, False),
+        (7.1, True, True),
+        (6.9, True, False),
         (10.5, False, True),
         (11.0, True, False),
     ],

@@ -23,7 +23,7 @@ HISTORY = History(done=[Done(Kind.ALL_KILLED, 1.0, 3.5), Done(Kind.ALL_KILLED, 9
 
 def test_everything_is_in_it():
     text = report(7, 600.0, traffic(), delivery(), HISTORY, [])
-    assert text.startswith("Chaos of 600 s, seed 7: 190 requests, 2 faults.\n")
+    assert text.startswith("Chaos of 600 s, seed 7: 190 requests, 2 faults; the machine stalled for 0.0 s at most.\n")
     assert "| shop | out4 | 100 | 80 | 3 | 0 | 0 | 0 | 1 |" in text
     assert "| everything killed | 2 | 3.5 |" in text
     assert "| records dropped, by reason | `queue_full` 4 |" in text

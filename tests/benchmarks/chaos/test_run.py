@@ -34,7 +34,7 @@ def test_the_short_form():
     assert "No request failed that would not have failed without sp_proxy" in done.stdout
     faults = schedule(SEED, options(["--short"]).seconds)
     assert f"seed {SEED}: " in done.stdout
-    assert f" {len(faults)} faults." in done.stdout
+    assert f" {len(faults)} faults;" in done.stdout
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "|" in line]
     by_way = {(cells[0], cells[1]): cells[2:] for cells in rows if cells[0] in {"shop", "control"}}
     assert len(by_way) == 8

@@ -68,8 +68,15 @@ def test_inbound_there_are_no_more_than_connections():
 def test_new_connections_are_refused_until_the_heartbeat_is_missed():
     history = killed(silent=True)
     assert excuses(history, request(10.5, 10.6), request(12.9, 13.0)) == {Excuse.SILENCE: 2}
-    assert excuses(history, request(13.2, 13.3)) == {None: 1}
+    assert excuses(history, request(13.7, 13.8)) == {None: 1}
     assert excuses(killed(), request(10.5, 10.6)) == {None: 1}
+
+
+def test_a_machine_that_stalls_is_late_by_as_much():
+    history = killed(silent=True)
+    history.stall = 1.0
+    assert excuses(history, request(14.5, 14.6)) == {Excuse.SILENCE: 1}
+    assert excuses(history, request(14.7, 14.8)) == {None: 1}
 
 
 def test_with_another_daemon_nobody_is_refused():
@@ -82,7 +89,7 @@ def test_with_another_daemon_nobody_is_refused():
 @pytest.mark.parametrize("kind", [Kind.ENVOY_KILLED, Kind.ENVOY_STOPPED, Kind.PEER_KILLED, Kind.PEER_STOPPED])
 def test_an_envoy_that_is_down_excuses_both_pods(kind):
     assert excuses(done(kind), request(9, 10.5), request(11, 13, pod=CONTROL)) == {Excuse.ENVOY: 2}
-    assert excuses(done(kind), request(13, 14), request(8, 9, pod=CONTROL)) == {None: 2}
+    assert excuses(done(kind), request(13.1, 14), request(8, 9, pod=CONTROL)) == {None: 2}
 
 
 def test_many_more_than_without_are_too_many():
