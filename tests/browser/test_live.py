@@ -49,10 +49,11 @@ def rows(page: Page):
 
 def paths(page: Page) -> list[str]:
     """Of the rows in the page, from the top down."""
-    return page.evaluate(
+    found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll(".virtual .row")]
              .sort((one, other) => one.ariaRowIndex - other.ariaRowIndex).map((row) => row.querySelector(".path").textContent)"""
     )
+    return found
 
 
 def open_live(page: Page, query: str = "") -> None:

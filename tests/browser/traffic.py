@@ -14,6 +14,7 @@ import zlib
 from typing import Any
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.backend.requests import attribute, exchange_span, partial_span, sdk_span
@@ -155,11 +156,8 @@ def checkout(name: str, session: str, start: int, *, declined: bool = False) -> 
 
 
 def grpc_message(*values: tuple[str, Any], compressed: bool = False) -> bytes:
-    """A length-prefixed message: protobuf of attributes' shape, which is nested."""
-    content = b"".join(
-        b"\x0a" + bytes([len(pair)]) + pair
-        for pair in (attribute(key, value).SerializeToString() for key, value in values)
-    )
+    """A length-prefixed message: protobuf, nested as attributes are."""
+    content = Resource(attributes=[attribute(key, value) for key, value in values]).SerializeToString()
     data = gzip.compress(content, mtime=0) if compressed else content
     return bytes([compressed]) + struct.pack(">I", len(data)) + data
 

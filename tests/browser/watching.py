@@ -40,7 +40,7 @@ class Watched:
         unexpected = [
             fault for fault in self.faults if not any(re.search(pattern, fault) for pattern in self._expected)
         ]
-        assert unexpected == []
+        assert not unexpected, "\n".join(unexpected)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning", "assert"}:
