@@ -124,7 +124,7 @@ function logRows(logs, tree, chosen) {
     el(
       "button",
       { type: "button", class: "log-row", role: "row", onclick: () => chosen(log) },
-      el("span", { class: "c-time", role: "cell", title: dateTime(log.time_unix_ns) }, `${log.time_unix_ns < tree.start_unix_ns ? "−" : "+"}${duration(Math.abs(log.time_unix_ns - tree.start_unix_ns))}`),
+      el("span", { class: "log-time", role: "cell", title: dateTime(log.time_unix_ns) }, `${log.time_unix_ns < tree.start_unix_ns ? "−" : "+"}${duration(Math.abs(log.time_unix_ns - tree.start_unix_ns))}`),
       el("span", { class: `log-severity ${severityClass(log)}`, role: "cell" }, log.severity_text || String(log.severity)),
       el("span", { class: "log-service", role: "cell" }, log.service),
       el("span", { class: "log-body", role: "cell", title: log.body }, log.body),

@@ -23,7 +23,7 @@ export class Waterfall {
     const path = groupedBy(tree.critical_path, (part) => part.span_id);
     const said = groupedBy(logs, (log) => log.span_id);
     this.elements = this.rows.map((row, index) => this.draw(row, index, path, said));
-    this.element = el("div", { class: "waterfall", role: "treegrid", "aria-label": "Spans" }, this.scale(), this.elements);
+    this.element = el("div", { class: "waterfall", role: "treegrid", "aria-label": "Spans", tabindex: "0" }, this.scale(), this.elements);
   }
 
   colour(service) {
@@ -75,7 +75,7 @@ export class Waterfall {
     const element = el(
       "div",
       {
-        class: `w-row${outer.failed || inner?.failed ? " failed" : ""}`, role: "row", tabindex: "-1", data: { index: String(index), span: outer.span_id },
+        class: `w-row${outer.failed || inner?.failed ? " failed" : ""}`, role: "row", id: `span-${index}`, data: { index: String(index), span: outer.span_id },
         "aria-level": String(row.depth + 1), "aria-expanded": row.below ? "true" : null, "aria-selected": "false",
         onclick: () => this.select(index), ondblclick: () => this.onOpen(index),
       },
@@ -131,6 +131,7 @@ export class Waterfall {
     this.selected = index;
     const element = this.elements[index];
     element.setAttribute("aria-selected", "true");
+    this.element.setAttribute("aria-activedescendant", element.id);
     element.scrollIntoView({ block: "nearest" });
     this.onSelect(index);
   }
