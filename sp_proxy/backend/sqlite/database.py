@@ -30,11 +30,12 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def open_writer(path: str) -> sqlite3.Connection:
-    """The connection that writes, its file at the current schema. Raises sqlite3.Error, ForeignError."""
+    """The connection that writes, its file at the current schema. Raises sqlite3.Error, ForeignError, BackendError."""
     if path != MEMORY and not _is_database_or_new(Path(path)):
         raise _damage("the file is not an SQLite database")
     connection = _connect(path)
     try:
+        require_search(connection)
         # Debian's SQLite overwrites what is deleted; with FAST it does where that costs no further write.
         connection.execute("PRAGMA secure_delete = FAST").fetchone()
         connection.execute(f"PRAGMA cache_size = {-(WRITER_CACHE >> 10)}")
@@ -51,6 +52,20 @@ def open_writer(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def require_search(connection: sqlite3.Connection) -> None:
+    """Raises BackendError when the SQLite library was built without FTS5: better now than at the first exchange."""
+    try:
+        connection.execute("CREATE VIRTUAL TABLE temp.search_probe USING fts5 (text)")
+    except sqlite3.OperationalError as error:
+        if "no such module" not in str(error):
+            raise
+        raise BackendError(
+            f"backend.database: the SQLite library of this Python ({sqlite3.sqlite_version}) has no full-text search"
+            " (FTS5): run with a Python whose library has it, or use backend.engine: clickhouse"
+        ) from error
+    connection.execute("DROP TABLE temp.search_probe")
 
 
 def open_reader(path: str) -> sqlite3.Connection:

@@ -20,18 +20,18 @@ const PIXELS = 40_000_000; // a larger picture is not drawn: its bytes may be fe
 export async function decoded(content, fields) {
   const bytes = bytesOf(content);
   const text = content.encoding === "base64" ? textOf(bytes) : content.data;
-  const type = content.content_type;
+  const type = content.content_type.toLowerCase();
   const found = (kind, nodes) => ({ bytes, text, kind: nodes ? kind : "", nodes });
-  if (/^application\/grpc/i.test(type)) return found("grpc", await grpcNodes(bytes, type, fields.get("grpc-encoding")));
-  if (/^multipart\//i.test(type)) return found("multipart", multipartNodes(bytes, type));
+  if (type.startsWith("application/grpc")) return found("grpc", await grpcNodes(bytes, type, fields.get("grpc-encoding")));
+  if (type.startsWith("multipart/")) return found("multipart", multipartNodes(bytes, content.content_type));
   if (imageType(bytes)) return { bytes, text, kind: "image", nodes: null };
   if (text === null || text.length > DECODED) return { bytes, text, kind: "", nodes: null };
-  if (/^application\/x-www-form-urlencoded/i.test(type)) return found("form", formNodes(text));
-  if (/json/i.test(type) || /^\s*[[{]/.test(text)) {
+  if (type.startsWith("application/x-www-form-urlencoded")) return found("form", formNodes(text));
+  if (type.includes("json") || /^\s*[[{]/.test(text)) {
     const nodes = jsonNodes(text);
     if (nodes) return found("json", nodes);
   }
-  return found("xml", /^\s*(\ufeff)?</.test(text) && !/html/i.test(type) ? xmlNodes(text) : null);
+  return found("xml", /^\s*(\ufeff)?</.test(text) && !type.includes("html") ? xmlNodes(text) : null);
 }
 
 // The body of a message as an element. `name` is that of a file it may be saved under, without its end.

@@ -122,3 +122,30 @@ def test_a_locked_file_is_no_damage(tmp_path):
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT | (2 << 8)
     assert is_damage(error)
     assert not is_damage(sqlite3.ProgrammingError("closed"))
+
+
+class WithoutSearch(sqlite3.Connection):
+    """As a connection of a library that was built without FTS5: what ``sqlite3_drop_modules`` leaves, in its words."""
+
+    def execute(self, sql, *values):
+        if "fts5" in sql.lower():
+            raise sqlite3.OperationalError("no such module: fts5")
+        return super().execute(sql, *values)
+
+
+def test_a_library_without_full_text_search_is_told_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "db.sqlite3"
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *where, **how: connect(*where, factory=WithoutSearch, **how))
+    with pytest.raises(BackendError) as caught:
+        open_or_replace(str(path))
+    message = str(caught.value)
+    assert message.startswith(f"backend.database: the SQLite library of this Python ({sqlite3.sqlite_version}) has no")
+    assert "\n" not in message
+    assert not path.exists() or path.stat().st_size == 0
+
+
+def test_nothing_is_left_of_looking_for_it(tmp_path):
+    writer, _ = open_or_replace(str(tmp_path / "db.sqlite3"))
+    assert writer.execute("SELECT count(*) FROM sqlite_temp_master").fetchone() == (0,)
+    writer.close()
