@@ -245,8 +245,8 @@ def _listener(name: str, port: int, filters: list[str], chains: list[dict[str, A
 
 
 @contextmanager
-def wire(namespace: Namespace, interface: str) -> Iterator[bytearray]:
-    """Every byte that passes an interface while the block runs, and a moment longer."""
+def wire(namespace: Namespace, interface: str, frames: list[bytes] | None = None) -> Iterator[bytearray]:
+    """Every byte that passes an interface while the block runs, and a moment longer. ``frames`` gets them one by one."""
     seen = bytearray()
     sniffer = namespace.call(partial(socket.socket, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)))
     sniffer.bind((interface, 0))
@@ -256,7 +256,10 @@ def wire(namespace: Namespace, interface: str) -> Iterator[bytearray]:
     def listen() -> None:
         while True:
             try:
-                seen.extend(sniffer.recv(1 << 17))
+                frame = sniffer.recv(1 << 17)
+                seen.extend(frame)
+                if frames is not None:
+                    frames.append(frame)
             except TimeoutError:
                 if ended.is_set():
                     return

@@ -7,6 +7,8 @@ the wire between the pods.
 import itertools
 import json
 import signal
+import struct
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,6 +38,7 @@ from tests.e2e.harness import (
 from tests.e2e.otlp_sink import otlp_sink
 from tests.e2e.servers import ECHO_PORT, echo
 from tests.netns import Namespace, default_route, link
+from tests.requirements import require_root_tools
 
 SERVICE_ADDRESS = "10.96.0.10"
 """A service address of the cluster, which is nobody's own; Envoy knows where it leads."""
@@ -119,6 +122,21 @@ def check_all_flow(mesh: Mesh, daemon: Daemon | None) -> None:
         )
         assert sorted(span["direction"] for span in spans) == sorted(case.captured)
         assert {span["status"] for span in spans} == {200}
+
+
+def write_pcap(path: Path, frames: list[bytes]) -> None:
+    """As tcpdump does: classic format, Ethernet."""
+    header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 1 << 17, 1)
+    path.write_bytes(header + b"".join(struct.pack("<IIII", 0, 0, len(each), len(each)) + each for each in frames))
+
+
+def tshark(capture: Path, wanted: str) -> list[str]:
+    """The numbers of the TCP conversations that have such frames. What goes to the applications' port is read as TLS."""
+    command = ["tshark", "-r", str(capture), "-d", f"tcp.port=={ECHO_PORT},tls", "-Y", wanted]
+    fields = ["-T", "fields", "-e", "tcp.stream"]
+    done = subprocess.run([*command, *fields], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +229,29 @@ class TestWithTheDaemon:
                 verified = netfilter(mesh.shop, config, "verify")
                 assert "from Envoy (user 1337, 127.0.0.6)" in verified
                 assert verified.count("redirected to port 16006") == verified.count("redirected to port 16001") == 2
+
+    def test_tshark_sees_mutual_tls_and_nothing_else_between_the_pods(
+        self, mesh: Mesh, daemon: Daemon, config: Path, tmp_path: Path
+    ):
+        require_root_tools("tshark")
+        frames: list[bytes] = []
+        with (
+            istio_in_shop(mesh, "nft"),
+            our_rules(mesh, config, "nft"),
+            wire(mesh.shop, mesh.interface, frames),
+        ):
+            expected = {case.path for case in every_way(mesh) if case.on_wire}
+        for path in expected:
+            daemon.exchange_where(path=path)
+        capture = tmp_path / "capture.pcap"
+        write_pcap(capture, frames)
+        # Whatever has bytes is a conversation in TLS from its beginning, in which both ends show a certificate.
+        talks = set(tshark(capture, "tcp.len > 0"))
+        assert len(talks) == len(expected)
+        assert set(tshark(capture, "tls.handshake.type == 1")) == talks
+        for side in ("tcp.srcport", "tcp.dstport"):
+            assert set(tshark(capture, f"tls.handshake.type == 11 && {side} == {ECHO_PORT}")) == talks
+        assert set(tshark(capture, "tls.app_data")) == talks
 
     @pytest.mark.parametrize("writer", ["nft", "iptables-nft"])
     def test_limited_to_what_it_needs_it_does_the_same(self, mesh: Mesh, daemon: Daemon, config: Path, writer: str):
