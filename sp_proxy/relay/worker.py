@@ -152,6 +152,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
+        self._send_totals()  # before it is ready: who has never reported is not missed when it reports no more
         self.sender.message(Ready(self.config.worker_id))
         background = [loop.create_task(self._report())]
         if self.config.partial_after:
@@ -262,8 +263,8 @@ class Worker:
 
     async def _report(self) -> None:
         while True:
-            self._send_totals()
             await asyncio.sleep(TOTALS_INTERVAL)
+            self._send_totals()
 
     def _resident_memory(self) -> int:
         """Bytes in memory now (proc(5), statm). ``ru_maxrss`` would tell of the process that started us.

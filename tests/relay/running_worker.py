@@ -45,6 +45,8 @@ class RunningWorker:
     exchanges: list[Exchange] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
+    reported_first: bool = False
+    """Before it was ready."""
 
     def __enter__(self) -> Self:
         listener = listening()
@@ -99,6 +101,7 @@ class RunningWorker:
                     case Totals(counters, gauges):
                         self.counters, self.gauges = counters, gauges
                     case Ready():
+                        self.reported_first = bool(self.gauges)
                         self._ready.set()
                     case Drained():
                         self.drained.set()

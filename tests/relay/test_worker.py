@@ -31,6 +31,12 @@ def test_it_reports_totals_and_gauges() -> None:
             assert 10 << 20 < worker.gauges["resident_memory_bytes"] < 64 << 20
 
 
+def test_it_has_reported_when_it_says_that_it_is_ready() -> None:
+    """One that is stopped in the next instant is known to have reported, and missed."""
+    with RunningWorker("itself") as worker:
+        assert worker.reported_first
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_told(how: signal.Signals) -> None:
     with RunningWorker(("127.0.0.1", 9)) as worker:
