@@ -22,7 +22,8 @@ from typing import TextIO
 
 import msgspec
 
-from benchmarks.chaos.http import MAX_HEAD, BrokenError, content, read_message
+from benchmarks.chaos.http import MAX_HEAD, BrokenError, Message, content, read_message
+from benchmarks.chaos.http2 import Http2
 
 TIMEOUT = 40.0
 """Seconds after which a request has failed: far above the longest stop of any process."""
@@ -45,6 +46,8 @@ class Kind:
     """In which the answer comes, a tenth of a second between two."""
     busy: bool
     """There are as many of these as asked for; of others one."""
+    http2: bool = False
+    """Outbound only: beside Envoy, inbound is HTTP/1 in any case."""
 
 
 KINDS = (
@@ -54,6 +57,7 @@ KINDS = (
     Kind("seldom", 30, (0.4, 1.2), 0, 200, 1, busy=False),
     # Nearly always under way: whatever dies takes one with it.
     Kind("slow", 5, (0.05, 0.15), 50_000, 100_000, 10, busy=False),
+    Kind("http2", 50, (0.05, 0.3), 1000, 500, 1, busy=False, http2=True),
 )
 
 
@@ -99,10 +103,12 @@ class _Connection:
         self.writer = writer
         self.port: int = writer.get_extra_info("sockname")[1]
         self.requests = 0
+        self.http2: Http2 | None = None
 
-    @property
-    def usable(self) -> bool:
+    async def usable(self) -> bool:
         """Not ended by the other side, as far as can be known."""
+        if self.http2 is not None and not await self.http2.usable():
+            return False
         return not self.reader.at_eof() and self.reader.exception() is None and not self.writer.is_closing()
 
 
@@ -145,11 +151,18 @@ class Client:
         return Request(path, target.pod, target.way, kind.name, port, opened, begun, time.monotonic(), error, hops)
 
     async def _connected(self, now: float) -> _Connection:
-        if self._connection is not None and not self._connection.usable:
-            self._leave()
+        if self._connection is not None:
+            try:
+                usable = await self._connection.usable()
+            except (OSError, BrokenError):  # while nobody asked for anything
+                usable = False
+            if not usable:
+                self._leave()
         if self._connection is None:
             streams = await asyncio.open_connection(self._target.address, self._target.port, limit=MAX_HEAD)
             self._connection = _Connection(now, *streams)
+            if self._kind.http2:
+                self._connection.http2 = Http2(*streams)
         return self._connection
 
     async def _exchange(self, connection: _Connection, path: str) -> int:
@@ -158,17 +171,11 @@ class Client:
         connection.requests += 1
         last = connection.requests == kind.per_connection
         asked = f"{path}?bytes={kind.received}&pieces={kind.pieces}&sent={kind.sent}"
-        lines = [
-            f"{'POST' if kind.sent else 'GET'} {asked} HTTP/1.1",
-            f"host: {self._target.authority}",
-            *([f"content-length: {kind.sent}"] if kind.sent else []),
-            *(["connection: close"] if last else []),
-        ]
-        connection.writer.write("\r\n".join([*lines, "", ""]).encode() + content(asked, kind.sent))
-        await connection.writer.drain()
-        answer = await read_message(connection.reader)
-        if answer is None:
-            raise BrokenError("ended without an answer")
+        method, body = "POST" if kind.sent else "GET", content(asked, kind.sent)
+        if connection.http2 is not None:
+            answer = await connection.http2.ask(self._target.authority, method, asked, body)
+        else:
+            answer = await self._ask_http1(connection, method, asked, body, last=last)
         status = answer.first.split(" ")[1]
         if status != "200":
             raise BrokenError(f"status {status}: {answer.body[:80].decode('latin-1')}")
@@ -177,6 +184,20 @@ class Client:
         if last or answer.closes:
             self._leave()
         return int(answer.fields["x-hops"])
+
+    async def _ask_http1(self, connection: _Connection, method: str, asked: str, body: bytes, *, last: bool) -> Message:
+        lines = [
+            f"{method} {asked} HTTP/1.1",
+            f"host: {self._target.authority}",
+            *([f"content-length: {len(body)}"] if body else []),
+            *(["connection: close"] if last else []),
+        ]
+        connection.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        await connection.writer.drain()
+        answer = await read_message(connection.reader)
+        if answer is None:
+            raise BrokenError("ended without an answer")
+        return answer
 
     def _leave(self) -> None:
         if self._connection is not None:
@@ -192,6 +213,8 @@ async def run(journal: Path, copies: int, targets: list[Target]) -> None:
     with journal.open("w", 1 << 16) as file:
         async with asyncio.TaskGroup() as group:
             for target, kind in itertools.product(targets, KINDS):
+                if kind.http2 and not target.way.startswith("out"):
+                    continue
                 for _ in range(copies if kind.busy else 1):
                     group.create_task(Client(target, kind, numbers, file).run(stop))
 
