@@ -21,10 +21,10 @@ class TooSlowError(BaseException):
 
 def load(name: str, path: str, text: str) -> ModuleType:
     """Run a file as a module of this name. Raises whatever it raises."""
-    module = ModuleType(name)
+    known = f"sp_proxy_addon_{name.replace('-', '_')}"
+    module = ModuleType(known)
     module.__file__ = path
-    sys.modules[f"sp_proxy_addon_{name}"] = module
-    module.__dict__["__name__"] = f"sp_proxy_addon_{name}"
+    sys.modules[known] = module
     exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # what addons are for
     return module
 

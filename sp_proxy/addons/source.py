@@ -69,8 +69,8 @@ def look(path: str, text: str) -> AddonFile:
     except (ValueError, RecursionError, MemoryError) as error:
         raise AddonError(f"{path}:1: not Python ({error})") from error
     name = Path(path).stem
-    if not name.isidentifier():
-        raise AddonError(f"{path}: the name of a file is the addon's; allowed: letters, digits and _")
+    if not name.replace("-", "_").isidentifier():
+        raise AddonError(f"{path}: the name of a file is the addon's; allowed: letters, digits, _ and -")
     hooks = tuple(dict.fromkeys(hook for node in tree.body for hook in _hooks(path, node)))
     if not hooks:
         raise AddonError(f"{path}:1: no hook; needed: def exchange(ex), def request(head), or a mitmproxy script's")

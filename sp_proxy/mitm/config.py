@@ -31,6 +31,18 @@ class TlsConfig(Struct, frozen=True, array_like=True):
     """Seconds for which a client that did not accept our certificate is passed through; 0: never."""
 
 
+class FlowScriptConfig(Struct, frozen=True, array_like=True):
+    """One flow script."""
+
+    name: str
+    path: str
+    text: str
+    hosts: tuple[str, ...]
+    """Patterns of the hosts that it claims."""
+    options: dict[str, str] = {}
+    """Options that it declares."""
+
+
 class MitmConfig(Struct, frozen=True, array_like=True):
     """All that a mitm worker knows."""
 
@@ -63,6 +75,9 @@ class MitmConfig(Struct, frozen=True, array_like=True):
     """Likewise."""
     request_budget: float = 0.001
     """Likewise."""
+    scripts: tuple[FlowScriptConfig, ...] = ()
+    stuck_after: float = 2.0
+    """Seconds after which a script that blocks is interrupted."""
 
 
 encode_config = msgpack.Encoder().encode

@@ -15,6 +15,7 @@ LOGGED_FAULTS = 10
 """Faults of one life that are logged with their traceback; all are counted."""
 NAMES = (
     *("requestheaders", "request", "responseheaders", "response", "error"),
+    *("websocket_start", "websocket_message", "websocket_end"),
     *("tcp_start", "tcp_message", "tcp_end", "tcp_error"),
     *("client_connected", "client_disconnected", "server_connect", "server_connected", "server_disconnected"),
     *("tls_clienthello", "tls_start_client", "tls_start_server", "tls_failed_client", "tls_failed_server"),

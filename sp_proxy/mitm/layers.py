@@ -17,6 +17,8 @@ from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.mitm.config import MitmConfig
 from sp_proxy.mitm.live import Connections, Live
 from sp_proxy.mitm.tap_layer import TapLayer
+from sp_proxy.patterns import compile_pattern
+from sp_proxy.taps.claims import Claims
 from sp_proxy.taps.context import TapContext
 from sp_proxy.taps.sniff import looks_like_http
 
@@ -31,6 +33,7 @@ class NextLayer:
     def __init__(self, connections: Connections, config: MitmConfig) -> None:
         self._connections = connections
         self._config = config
+        self._claims = Claims(tuple(host for each in config.scripts for host in each.hosts), compile_pattern)
         self._encrypted: dict[Direction, TapContext] = {}
 
     def next_layer(self, data: layer.NextLayer) -> None:
@@ -77,6 +80,8 @@ class NextLayer:
         # What is handed over in clear text is meant for flows, but for the explicit proxy's tunnels.
         wants_flow = self._config.flows or (not client.tls and not tunnelled)
         if self._config.websocket_messages >= 0 and not is_http2:
+            wants_flow = True
+        if self._claims and self._claims.covers(client.sni or live.endpoints(server.peername).server_address):
             wants_flow = True
         # A flow can tell the client what is wrong with the server.
         reachable = server.connected and (not client.tls or server.tls_established)

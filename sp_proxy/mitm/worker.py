@@ -38,6 +38,7 @@ from sp_proxy.mitm.hooks import Hooks
 from sp_proxy.mitm.layers import NextLayer
 from sp_proxy.mitm.live import Connections, Live
 from sp_proxy.mitm.options import ProxyOptions, proxy_options
+from sp_proxy.mitm.scripts import BODIES, HEADS, Scripts
 from sp_proxy.mitm.servers import OwnServers
 from sp_proxy.mitm.tls import Certificates, TlsPolicy
 from sp_proxy.patterns import compile_pattern
@@ -97,7 +98,19 @@ class MitmWorker:
         self._guard = LoopGuard(config.loop_guard_fd, config.loop_guard_owner)
         self._hooks.add(OwnServers(self._guard))
         self._hooks.add(NextLayer(self._connections, config))
-        self._hooks.add(Capture(self._connections, config.websocket_messages))
+        self._scripts = self._make_scripts(master)
+        if self._scripts is not None:
+            self._hooks.add(self._scripts, BODIES)
+        messages = -1 if master.options.websocket else config.websocket_messages
+        self._hooks.add(Capture(self._connections, messages))
+        if self._scripts is not None:
+            self._hooks.add(self._scripts, HEADS)
+
+    def _make_scripts(self, master: Master) -> Scripts | None:
+        config = self.config
+        if not config.scripts:
+            return None
+        return Scripts(config.scripts, config.stuck_after, master, self._connections, self.counters)
 
     def _context(
         self, direction: Direction, policy: Policy, injector: Injector, admission: Admission | None
@@ -129,6 +142,8 @@ class MitmWorker:
         loop.add_reader(self._handover.fileno(), self._take)
         gc.collect()
         gc.freeze()
+        if self._scripts is not None:
+            await self._scripts.running()
         self.sender.message(Ready(self.config.worker_id))
         background = [loop.create_task(self._report())]
         if self.config.partial_after:
@@ -139,6 +154,8 @@ class MitmWorker:
         loop.remove_reader(self._handover.fileno())
         self._handover.close()
         await self._drain()
+        if self._scripts is not None:
+            await self._scripts.done()
         for task in background:
             task.cancel()
         self._send_totals()

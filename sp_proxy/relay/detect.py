@@ -6,6 +6,7 @@ from sp_proxy.core.exchange import Direction
 from sp_proxy.patterns import compile_pattern
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.handoff import HandOver, HandOverSender
+from sp_proxy.taps.claims import Claims
 from sp_proxy.taps.context import Endpoints, Tap, TapContext
 from sp_proxy.taps.http1 import Http1Tap
 from sp_proxy.taps.proxy_front import ProxyFront
@@ -23,15 +24,16 @@ class Detection:
         self._sender = HandOverSender(config.handover_fd, config.engine_state_fd) if config.handover_fd >= 0 else None
         self._rules = config.hand_over if self._sender is not None else _NOTHING
         self._interception = Interception(self._rules.tls_intercept, self._rules.tls_never, compile_pattern)
+        self._claims = Claims(self._rules.hosts, compile_pattern)
         self._max_head_size = config.max_head_size
 
     def first_tap(self, endpoints: Endpoints) -> SniffTap:
         """For a connection of which nothing is known."""
-        return SniffTap(self._rules, self._interception, endpoints.server_address, self._max_head_size)
+        return SniffTap(self._rules, self._interception, endpoints.server_address, self._max_head_size, self._claims)
 
     def proxy_front(self, counters: defaultdict[str, int]) -> ProxyFront:
         """For a connection to the explicit proxy."""
-        return ProxyFront(self._rules, counters, self._max_head_size, engine=self._sender is not None)
+        return ProxyFront(self._rules, counters, self._max_head_size, engine=self._sender is not None, claims=self._claims)
 
     @staticmethod
     def next_tap(context: TapContext, endpoints: Endpoints, held: bytes) -> Tap:

@@ -196,6 +196,7 @@ def engine_users(settings: SettingsModel) -> list[KeyPath]:
         ("data_path",): settings.data_path == "mitmproxy",
         ("tls", "intercept"): bool(settings.tls.intercept),
         ("websocket", "capture"): settings.websocket.capture == "messages",
+        ("addons", "flows"): bool(settings.addons.flows),
     }
     return [path for path, needed in wanted.items() if needed]
 

@@ -42,6 +42,7 @@ def mitm_config(settings: SettingsModel, environ: Mapping[str, str]) -> MitmConf
         admission=admission_config(settings),
         partial_after=settings.capture.partial_after,
         request_budget=settings.addons.request_budget,
+        stuck_after=settings.addons.stuck_after,
     )
 
 
@@ -52,4 +53,5 @@ def hand_over_rules(settings: SettingsModel) -> HandOverRules:
         tls_never=tuple(settings.tls.never),
         http=settings.data_path == "mitmproxy",
         websocket=settings.websocket.capture == "messages",
+        hosts=tuple(host for flow in settings.addons.flows for host in flow.hosts),
     )

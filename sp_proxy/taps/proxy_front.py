@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.taps import http1_framing as framing
+from sp_proxy.taps.claims import Claims
 from sp_proxy.taps.context import Signal
 from sp_proxy.taps.sniff import HandOverRules, asks_for_websocket
 
@@ -76,13 +77,31 @@ class ProxyFront:
     After NAMED it passes on what comes: the bytes wait until the origin is connected.
     """
 
-    __slots__ = ("_buffer", "_counters", "_engine", "_max_head_size", "_rules", "answer", "named", "signal", "tunnel")
+    __slots__ = (
+        "_buffer",
+        "_claims",
+        "_counters",
+        "_engine",
+        "_max_head_size",
+        "_rules",
+        "answer",
+        "named",
+        "signal",
+        "tunnel",
+    )
 
     def __init__(
-        self, rules: HandOverRules, counters: defaultdict[str, int], max_head_size: int, *, engine: bool
+        self,
+        rules: HandOverRules,
+        counters: defaultdict[str, int],
+        max_head_size: int,
+        *,
+        engine: bool,
+        claims: Claims | None = None,
     ) -> None:
         """``engine``: a mitm worker may be handed what needs one."""
         self._rules = rules
+        self._claims = claims or Claims(())
         self._counters = counters
         self._max_head_size = max_head_size
         self._engine = engine
@@ -136,7 +155,11 @@ class ProxyFront:
         asked = parse_absolute(target)
         if asked is None:
             self._refuse("invalid_target", BAD_REQUEST)
-        elif self._engine and (self._rules.http or (self._rules.websocket and asks_for_websocket(fields))):
+        elif self._engine and (
+            self._rules.http
+            or (self._rules.websocket and asks_for_websocket(fields))
+            or self._claims.covers(asked.origin.host)
+        ):
             self.signal = Signal.HAND_OVER
         elif asked.scheme in {b"http", b"ws"}:
             self.named = asked.origin

@@ -12,6 +12,7 @@ from msgspec import Struct
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.core.memo import Memo
 from sp_proxy.core.rules import Compile, Patterns, standard
+from sp_proxy.taps.claims import Claims
 from sp_proxy.taps.context import Signal
 from sp_proxy.taps.tls_hello import ClientHello, ClientHelloReader
 
@@ -30,9 +31,11 @@ class HandOverRules(Struct, frozen=True, array_like=True):
     """All HTTP."""
     websocket: bool = False
     """A connection whose first request asks for WebSocket."""
+    hosts: tuple[str, ...] = ()
+    """A connection whose first request, in HTTP/1, is for one of these hosts."""
 
     def __bool__(self) -> bool:
-        return bool(self.tls_intercept or self.http or self.websocket)
+        return bool(self.tls_intercept or self.http or self.websocket or self.hosts)
 
 
 class Interception:
@@ -90,6 +93,7 @@ class SniffTap:
     __slots__ = (
         "_address",
         "_buffer",
+        "_claims",
         "_hello",
         "_interception",
         "_kept",
@@ -99,8 +103,16 @@ class SniffTap:
         "signal",
     )
 
-    def __init__(self, rules: HandOverRules, interception: Interception, address: str, max_head_size: int) -> None:
+    def __init__(
+        self,
+        rules: HandOverRules,
+        interception: Interception,
+        address: str,
+        max_head_size: int,
+        claims: Claims | None = None,
+    ) -> None:
         self._rules = rules
+        self._claims = claims or Claims(())
         self._interception = interception
         self._address = address
         self._max_head_size = max_head_size
@@ -179,7 +191,7 @@ class SniffTap:
         buffer = self._buffer
         if buffer[0] == 0x16:
             return self._look_at_tls(data) if self._interception else Signal.KEEP
-        if not self._rules.http and not self._rules.websocket:
+        if not self._rules.http and not self._rules.websocket and not self._claims:
             return Signal.KEEP
         start = bytes(buffer[:66000])
         is_http = looks_like_http(start)
@@ -192,7 +204,9 @@ class SniffTap:
             return Signal.KEEP
         end = buffer.find(b"\r\n\r\n", max(0, len(buffer) - len(data) - 3)) if is_http else -1
         if end >= 0:
-            return Signal.HAND_OVER if _UPGRADE.search(buffer, 0, end + 4) else Signal.KEEP
+            if self._rules.websocket and _UPGRADE.search(buffer, 0, end + 4):
+                return Signal.HAND_OVER
+            return Signal.HAND_OVER if self._claims.covers_fields(bytes(buffer[: end + 4])) else Signal.KEEP
         return Signal.KEEP if len(buffer) > self._max_head_size else Signal.HOLDING
 
     def _look_at_tls(self, data: bytes) -> Signal:
