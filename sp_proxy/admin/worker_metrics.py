@@ -65,6 +65,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "handed_over": ("Connections handed to the mitmproxy worker.", ()),
     "hand_over_refused": ("Connections that stayed with the relay, by reason.", _REASON),
     "handover_failed": ("Connections that the mitmproxy worker could not take.", ()),
+    "inject": ("Outbound requests that might have had a stored answer (settings inject), by what came of it.", _REASON),
     "hook_faults": ("Faults in hooks: the request passed without them.", ()),
     "tls_intercepted": ("TLS connections that were opened.", ()),
     "tls_passed_through": ("TLS connections that the mitmproxy worker passed, by reason.", _REASON),

@@ -10,6 +10,9 @@ class InjectConfig(Struct, frozen=True):
 
     url: str = ""
     public_key: str = ""
+    token: str = ""
+    hosts: tuple[str, ...] = ()
+    """Patterns searched in the authority; none: all."""
     timeout: float = 1.0
     max_body: int = 1 << 20
     """Bytes of a request's body: a larger one is not looked up."""

@@ -8,6 +8,7 @@ from sp_proxy.addons.heads import RequestAddon
 from sp_proxy.core.admission import AdmissionConfig
 from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig
+from sp_proxy.inject.config import InjectConfig
 
 CA_BASENAME = "sp-proxy"
 CA_KEY_FILE = f"{CA_BASENAME}-ca.pem"
@@ -78,6 +79,8 @@ class MitmConfig(Struct, frozen=True, array_like=True):
     scripts: tuple[FlowScriptConfig, ...] = ()
     stuck_after: float = 2.0
     """Seconds after which a script that blocks is interrupted."""
+    inject: InjectConfig = InjectConfig()
+    """Where outbound requests are looked up, for tests only."""
 
 
 encode_config = msgpack.Encoder().encode

@@ -81,6 +81,8 @@ class NextLayer:
         wants_flow = self._config.flows or (not client.tls and not tunnelled)
         if self._config.websocket_messages >= 0 and not is_http2:
             wants_flow = True
+        if self._config.inject and live.context.direction is Direction.OUTBOUND:
+            wants_flow = True
         if self._claims and self._claims.covers(client.sni or live.endpoints(server.peername).server_address):
             wants_flow = True
         # A flow can tell the client what is wrong with the server.

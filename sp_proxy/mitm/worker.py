@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 import uvloop
@@ -29,6 +30,7 @@ from sp_proxy.core.admission import Admission
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
+from sp_proxy.inject.config import InjectConfig
 from sp_proxy.mitm import http1
 from sp_proxy.mitm.ca import load
 from sp_proxy.mitm.capture import Capture
@@ -105,6 +107,19 @@ class MitmWorker:
         self._hooks.add(Capture(self._connections, messages))
         if self._scripts is not None:
             self._hooks.add(self._scripts, HEADS)
+        if config.inject:
+            self._look_answers_up(config.inject)
+
+    def _look_answers_up(self, config: InjectConfig) -> None:
+        from sp_proxy.mitm.inject import Inject  # noqa: PLC0415 (protobuf and an HTTP client, for those who want it)
+
+        def count(outcome: str) -> None:
+            self.counters[f"inject:{outcome}"] += 1
+
+        # What has no length that can be known is held no further than this.
+        self._options.update(stream_large_bodies=str(config.max_body))  # type: ignore[no-untyped-call]
+        self._hooks.add(Inject(config, self._connections, count), ("requestheaders", "request", "error"))
+        log.warning("inject_for_tests_only", asked=urlsplit(config.url).hostname)
 
     def _make_scripts(self, master: Master) -> Scripts | None:
         config = self.config

@@ -4,6 +4,7 @@ The rule kept here: bytes of which it is not certain that they are all of a body
 """
 
 import base64
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -140,3 +141,18 @@ def still_coded(fields: tuple[tuple[str, str], ...]) -> bool:
     """
     named = dict(fields).get("content-encoding", "").lower()
     return any(each.strip() not in _UNDONE for each in named.split(","))
+
+
+def joined(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+    """Fields as they are captured: names in lower case, one of each, values in UTF-8 or Latin-1."""
+    fields: dict[str, list[str]] = {}
+    for name, value in raw:
+        fields.setdefault(name.decode("latin-1").lower(), []).append(_decoded(value))
+    return tuple((name, ", ".join(values)) for name, values in fields.items())
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -1,7 +1,5 @@
 """Requests as they were prepared, on the wire: the target and the fields as they are, framing anew, answers bounded."""
 
-from collections.abc import Iterable
-
 import trio
 from httpx import URL, AsyncClient, HTTPError, Limits, StreamError, Timeout
 from httpx import Request as HttpxRequest
@@ -9,6 +7,7 @@ from httpx import Request as HttpxRequest
 from sp_proxy.exporter.body import decode_body
 from sp_proxy.replay.compare import Answer
 from sp_proxy.replay.prepare import Request
+from sp_proxy.replay.recorded import joined
 
 MAX_ANSWER = 16 << 20
 """Bytes of an answer's body that are read, coded and decoded; more is not compared."""
@@ -79,21 +78,6 @@ class Sender:
             if decoded is not None:
                 content, complete = decoded.data, complete and decoded.complete
         return Answer(response.status_code, fields, content, complete)
-
-
-def joined(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
-    """Fields as they are captured: names in lower case, one of each, values in UTF-8 or Latin-1."""
-    fields: dict[str, list[str]] = {}
-    for name, value in raw:
-        fields.setdefault(name.decode("latin-1").lower(), []).append(_text(value))
-    return tuple((name, ", ".join(values)) for name, values in fields.items())
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def _octets(text: str) -> bytes:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import combinations
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from sp_proxy.settings.keys import KeyPath, dotted, variable
 from sp_proxy.settings.masking import masked_url
@@ -58,6 +58,12 @@ def warnings(settings: SettingsModel) -> list[Found]:
     for index, rule in enumerate(settings.exemptionRules):
         if not rule.hostPatterns and not rule.pathPatterns:
             found.append((("exemptionRules", index), "exempts everything: nothing will be captured"))
+    if settings.inject.enabled:
+        whom = masked_url(inject_url(settings).partition("?")[0])
+        text = (
+            f"FOR TESTS ONLY: outbound requests are asked of {whom}, and what it answers never reaches its destination"
+        )
+        found.append((("inject", "enabled"), text))
     return found
 
 
@@ -150,9 +156,10 @@ def _exporters(settings: SettingsModel) -> list[Found]:
             text = f"found {name}, which exporters[{first}] is called already; allowed: a name of its own"
             found.append(((*path, "name"), text))
     if settings.approved_backends:
+        asked = [(("inject", "url"), inject_url(settings))] if settings.inject.enabled and settings.inject.url else []
         found += [
             (path, f"found {masked_url(url)}, whose host is not in approved_backends; allowed: a host which is")
-            for path, url in _urls(settings)
+            for path, url in [*_urls(settings), *asked]
             if host_of(url) not in settings.approved_backends
         ]
     upload = settings.upload
@@ -197,6 +204,7 @@ def engine_users(settings: SettingsModel) -> list[KeyPath]:
         ("tls", "intercept"): bool(settings.tls.intercept),
         ("websocket", "capture"): settings.websocket.capture == "messages",
         ("addons", "flows"): bool(settings.addons.flows),
+        ("inject", "enabled"): settings.inject.enabled,
     }
     return [path for path, needed in wanted.items() if needed]
 
@@ -223,6 +231,12 @@ def _public_key(settings: SettingsModel) -> list[Found]:
         f" (set it here or in {variable(path)}; or send to the embedded backend: backend.enabled: true)"
     )
     return [(path, text)]
+
+
+def inject_url(settings: SettingsModel) -> str:
+    """Where stored answers are looked up."""
+    url = settings.inject.url or f"{settings.sp_backend_url}/v1/inject"
+    return f"{url}?{urlencode({'q': settings.inject.query})}" if settings.inject.query else url
 
 
 def embedded_url(settings: SettingsModel) -> str:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from sp_proxy.inject.config import InjectConfig
 from sp_proxy.mitm.config import MitmConfig, TlsConfig
+from sp_proxy.settings.checks import embedded_url, inject_url
 from sp_proxy.settings.model import SettingsModel
-from sp_proxy.settings.project import admission_config, header_config, policy_config
+from sp_proxy.settings.project import admission_config, header_config, policy_config, redaction_config
 from sp_proxy.taps.sniff import HandOverRules
 
 
@@ -18,6 +20,27 @@ def tls_config(settings: SettingsModel) -> TlsConfig:
         ca_file=tls.ca_file,
         trusted_file=tls.trusted_ca_file,
         remember_rejections=tls.remember_rejections,
+    )
+
+
+def inject_config(settings: SettingsModel) -> InjectConfig:
+    """Where stored answers are looked up; empty unless that is enabled."""
+    inject = settings.inject
+    if not inject.enabled:
+        return InjectConfig()
+    url = inject_url(settings)
+    token = inject.token.get_secret_value()
+    if not token and settings.backend.enabled and url.startswith(f"{embedded_url(settings)}/"):
+        token = settings.backend.token.get_secret_value()
+    return InjectConfig(
+        url,
+        settings.public_key.get_secret_value(),
+        token,
+        tuple(inject.hosts),
+        inject.timeout,
+        inject.max_body,
+        redaction_config(settings),
+        settings.resource_type,
     )
 
 
@@ -43,6 +66,7 @@ def mitm_config(settings: SettingsModel, environ: Mapping[str, str]) -> MitmConf
         partial_after=settings.capture.partial_after,
         request_budget=settings.addons.request_budget,
         stuck_after=settings.addons.stuck_after,
+        inject=inject_config(settings),
     )
 
 
@@ -51,7 +75,7 @@ def hand_over_rules(settings: SettingsModel) -> HandOverRules:
     return HandOverRules(
         tls_intercept=tuple(settings.tls.intercept),
         tls_never=tuple(settings.tls.never),
-        http=settings.data_path == "mitmproxy",
+        http=settings.data_path == "mitmproxy" or settings.inject.enabled,
         websocket=settings.websocket.capture == "messages",
         hosts=tuple(host for flow in settings.addons.flows for host in flow.hosts),
     )

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from sp_proxy.settings.addons import Addons
 from sp_proxy.settings.backend import Backend
+from sp_proxy.settings.inject import Inject
 from sp_proxy.settings.interception import Mitm, Tls, WebSocket
 from sp_proxy.settings.limits import Limits, RateLimit, Sampling
 from sp_proxy.settings.netfilter import Netfilter
@@ -355,6 +356,7 @@ class SettingsModel(Section):
     tls: Tls = Field(Tls(), description="TLS.")
     websocket: WebSocket = Field(WebSocket(), description="WebSocket.")
     addons: Addons = Field(Addons(), description="Operators' scripts.")
+    inject: Inject = Field(Inject(), description="Stored answers, for tests only.")
     redaction: Redaction = Field(Redaction(), description="What never leaves this machine.")
     limits: Limits = Field(Limits(), description="How much is captured at most.")
     sampling: Sampling = Field(Sampling(), description="Which part of the traces is captured.")

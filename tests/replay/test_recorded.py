@@ -1,6 +1,6 @@
 import pytest
 
-from sp_proxy.replay.recorded import still_coded
+from sp_proxy.replay.recorded import joined, still_coded
 from tests.replay.exchanges import api, body, recorded
 
 
@@ -72,3 +72,7 @@ def test_content_codings_that_are_still_there():
 
 def test_long_values_are_those_of_the_attributes():
     assert api()["path"] == recorded().target
+
+
+def test_fields_are_joined_as_they_are_captured():
+    assert joined([(b"A", b"1"), (b"b", b"\xc3\xbc"), (b"a", b"\xfc")]) == (("a", "1, ü"), ("b", "ü"))

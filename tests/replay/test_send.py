@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from sp_proxy.replay.prepare import Request
-from sp_proxy.replay.send import MAX_ANSWER, NoAnswer, Sender, joined
+from sp_proxy.replay.send import MAX_ANSWER, NoAnswer, Sender
 from tests.replay.origins import Got, origin
 
 
@@ -56,7 +56,3 @@ async def test_nobody_answers():
     assert not refused.value.connected
     assert "\n" not in str(refused.value)
     await sender.aclose()
-
-
-def test_fields_are_joined_as_they_are_captured():
-    assert joined([(b"A", b"1"), (b"b", b"\xc3\xbc"), (b"a", b"\xfc")]) == (("a", "1, ü"), ("b", "ü"))
