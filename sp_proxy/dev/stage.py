@@ -17,6 +17,7 @@ from sp_proxy.demo.children import Child, stop_all
 from sp_proxy.demo.inquiries import BackendApi, Unanswered, get
 from sp_proxy.demo.places import Host, Place, python
 from sp_proxy.demo.stage import has_started, listen_for_backend
+from sp_proxy.demo.window import Window
 from sp_proxy.dev import environment, layout, processes
 from sp_proxy.dev.environment import Trust
 from sp_proxy.dev.errors import DevError
@@ -24,7 +25,7 @@ from sp_proxy.dev.layout import LOOPBACK, Common, Inbound
 from sp_proxy.dev.processes import Running
 from sp_proxy.dev.project import Project, Service
 from sp_proxy.dev.view import Cover
-from sp_proxy.settings.backend import Backend
+from sp_proxy.settings.backend import Backend, Daemon
 from sp_proxy.settings.types import Address
 
 START_SECONDS = 120.0
@@ -135,7 +136,11 @@ class Stage:
 
     def start_backend(self, database: Path) -> None:
         """Start the backend and wait until it answers."""
-        settings = Backend(listen=Address(LOOPBACK, self.backend.port), database=str(database))
+        settings = Backend(
+            listen=Address(LOOPBACK, self.backend.port),
+            database=str(database),
+            daemons=[Daemon(address=self._window(member).address, name=member.name) for member in self.members],
+        )
         ours, theirs = socket.socketpair()
         self.stack.callback(ours.close)  # its end is the backend's
         with theirs:
@@ -148,6 +153,13 @@ class Stage:
         ours.sendall(msgspec.json.encode(start) + b"\n")
         ours.setblocking(False)
         self._until(lambda: has_started(ours), "the backend")
+
+    def _window(self, member: Member) -> Window:
+        """Through which the backend sees the admin server of a daemon, wherever that is."""
+        window = Window(member.place)
+        self.stack.callback(window.close)
+        window.look_at(member.admin)
+        return window
 
     def start_daemons(self, config: Path | None, assignments: list[str]) -> None:
         """A daemon for each service; wait until all take traffic."""

@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from sp_proxy.demo import runs
@@ -77,12 +78,12 @@ class Wiring:
         self._closed = [*_closed_chains()]
         for rule in self._accepting():
             run_tool("iptables", "-w", "-I", *rule)
-        if _FORWARDING.read_text("ascii").strip() == "0":
+        if _FORWARDING.read_text("ascii").strip() == "0" or _marker().is_dir():
             try:
-                _marker().touch()
+                _marker().mkdir(exist_ok=True)
+                (_marker() / self.name).touch()
                 _FORWARDING.write_text("1", "ascii")
             except OSError as error:
-                _marker().unlink(missing_ok=True)
                 raise NotPermittedError(f"{_FORWARDING}: {os.strerror(error.errno or 0).lower()}") from error
 
     def close(self) -> None:
@@ -186,17 +187,20 @@ def _closed_chains() -> Iterable[str]:
 
 
 def _stop_forwarding(ours: str) -> None:
-    """Switch forwarding off again if a run switched it on and no other needs it any more."""
-    others = [
-        path.name for path in Path("/run/netns").glob(f"{PREFIX}-*") if not ours or not path.name.startswith(ours)
-    ]
-    if _marker().exists() and all(runs.is_left_over(name, PREFIX) for name in others):
-        _marker().unlink(missing_ok=True)
+    """Switch forwarding off again if runs switched it on and none needs it any more."""
+    marker = _marker()
+    if not marker.is_dir():
+        return
+    for path in list(marker.iterdir()):
+        if path.name == ours or runs.is_left_over(path.name, PREFIX):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # another run has begun to need it
+        marker.rmdir()
         _FORWARDING.write_text("0", "ascii")
 
 
 def _marker() -> Path:
-    """Says that forwarding was off, in the network that we are in, before a run switched it on."""
+    """Is there when forwarding was off in the network that we are in; has a file for each run that needs it on."""
     return Path("/run") / f"{PREFIX}.forwarding-{Path('/proc/self/ns/net').stat().st_ino}"
 
 

@@ -1,6 +1,7 @@
 """The parts that need no processes; whole runs are in ``tests/e2e/test_dev.py``."""
 
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -41,6 +42,17 @@ def test_a_service_without_a_port_to_listen_on_gets_one(tmp_path):
         assert inbound
         assert inbound.port == free
         assert inbound.to not in {0, free}
+
+
+def test_the_backend_knows_the_daemons(tmp_path):
+    with ExitStack() as stack:
+        made = Stage(tmp_path, stack, time.sleep, Project((Service("a", "x"), Service("b", "x")), tmp_path))
+        made.settle()
+        made.claim_backend_port(None)
+        made.start_backend(tmp_path / "backend.sqlite3")
+        told = made.backend.json("/api/v1/daemons")["daemons"]
+        assert [each["name"] for each in told] == ["a", "b"]
+        assert all(each["problem"] for each in told)  # they have not been started
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path):

@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,11 @@ def inside(namespace: Namespace, code: str) -> str:
     return done.stdout.strip()
 
 
+def switch_off(namespace: Namespace) -> None:
+    """Forwarding, which a new namespace has as the first one of the machine."""
+    namespace.call(lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("0"))
+
+
 def test_addresses_and_names_fit(monkeypatch):
     require_root_tools("ip")
     wires = Wiring()
@@ -44,6 +50,7 @@ def test_the_way_out_and_nothing_of_it_remains():
     require_root_tools("ip", "nft")
     with Namespace("here") as here, Namespace("apart") as apart, Namespace("world") as world:
         link(here, world)
+        switch_off(here)
         server = world.call(lambda: socket.create_server(("", 0)))
         port = server.getsockname()[1]
         code = f"""
@@ -78,6 +85,65 @@ subprocess.run(["ip", "link", "delete", wires.interface(0)], check=True)
         assert PREFIX not in here.run("nft", "list", "ruleset").stdout
         assert "spd" not in here.run("ip", "-br", "link").stdout
         process.stdout.close()
+        assert inside(here, "print(wiring._FORWARDING.read_text(), wiring._marker().exists())").split() == [
+            "0",
+            "False",
+        ]
+
+
+def test_forwarding_stays_on_until_the_last_run_ends():
+    require_root_tools("ip", "nft")
+    code = f"""
+import os
+wiring._marker().mkdir()
+(wiring._marker() / "{PREFIX}-1-{{}}".format(open("/proc/1/stat").read().rpartition(")")[2].split()[19])).touch()
+(wiring._marker() / "{PREFIX}-{{}}-1".format(os.getpid())).touch()
+wires = wiring.Wiring()
+wires.open_outside()
+on = wiring._FORWARDING.read_text()
+wires.close()
+print(on, wiring._FORWARDING.read_text(), len(list(wiring._marker().iterdir())))
+for path in wiring._marker().iterdir():
+    path.unlink()
+wiring.sweep()
+print(wiring._FORWARDING.read_text(), wiring._marker().exists())
+"""
+    with Namespace("forwarding") as namespace:
+        switch_off(namespace)
+        assert inside(namespace, code).split() == ["1", "1", "1", "0", "False"]
+
+
+def test_a_firewall_that_lets_nothing_through_lets_a_run_through():
+    require_root_tools("ip", "nft", "iptables")
+    code = """
+wires = wiring.Wiring()
+wires.open_outside()
+import subprocess
+print(subprocess.run(["iptables", "-w", "-S"], capture_output=True, text=True).stdout)
+wires.close()
+print("@@")
+print(subprocess.run(["iptables", "-w", "-S"], capture_output=True, text=True).stdout)
+"""
+    with Namespace("closed") as namespace:
+        for chain in ("FORWARD", "INPUT"):
+            namespace.run("iptables", "-w", "-P", chain, "DROP")
+        during, _, after = inside(namespace, code).partition("@@")
+    assert during.count("-A FORWARD") == 2
+    assert during.count("--dport 53") == 2
+    assert "-A" not in after
+
+
+def test_left_over_rules_of_iptables_are_swept():
+    require_root_tools("ip", "nft", "iptables")
+    ended = f"{PREFIX}-{os.getpid()}-1"
+    with Namespace("rules") as namespace:
+        for comment in (ended, runs.this_run(PREFIX), "another's"):
+            words = ["FORWARD", "-i", "spd1n+", "-m", "comment", "--comment", comment, "-j", "ACCEPT"]
+            namespace.run("iptables", "-w", "-I", *words)
+        assert "iptables rule in FORWARD" in inside(namespace, "print(wiring.sweep())")
+        rules = namespace.run("iptables", "-w", "-S", "FORWARD").stdout
+    assert ended not in rules
+    assert rules.count("-A ") == 2
 
 
 def test_the_rules_of_nat():

@@ -254,7 +254,8 @@ SERVER = "import http.server, os; http.server.test(http.server.SimpleHTTPRequest
 def test_what_a_killed_run_left_is_removed_by_the_next_and_nothing_remains(machine):
     home = machine.directory / "killed"
     home.mkdir()
-    forwarding = machine.namespace.call(lambda: Path("/proc/sys/net/ipv4/ip_forward").read_text())
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    machine.namespace.call(lambda: forwarding.write_text("0"))
     with running(machine, home, "--", "sh", "-c", "echo on; exec sleep 600") as process:
         read_until(process, "on")
         process.send_signal(signal.SIGKILL)
@@ -278,7 +279,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_nothing_remains(machi
     while left(machine) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left(machine) == []
-    assert machine.namespace.call(lambda: Path("/proc/sys/net/ipv4/ip_forward").read_text()) == forwarding
+    assert machine.namespace.call(forwarding.read_text) == "0\n"
 
 
 def test_the_document_says_where_the_files_are():
