@@ -75,6 +75,8 @@ class History:
     """When there was no daemon."""
     refused: Counter[str] = field(default_factory=Counter)
     """Connections that the daemon has closed at once, by reason."""
+    left_out: int = 0
+    """Faults for which there was no time."""
     stall: float = 0.0
     """The longest time, in seconds, for which the machine did not let somebody go on who was to sleep for a moment: by so much
     everything may be late.

@@ -18,8 +18,9 @@ def report(
 ) -> str:
     """Everything; ``problems`` are all of what must not be."""
     asked = sum(count.asked for count in traffic.counts.values())
+    left_out = f" ({history.left_out} were left out: the machine is too slow)" if history.left_out else ""
     parts = [
-        f"Chaos of {seconds:g} s, seed {seed}: {asked:,} requests, {len(history.done)} faults; the machine stalled for {history.stall:.1f} s at most.",
+        f"Chaos of {seconds:g} s, seed {seed}: {asked:,} requests, {len(history.done)} faults{left_out}; the machine stalled for {history.stall:.1f} s at most.",
         _requests(traffic),
         _faults(history),
         _delivery(delivery, history),

@@ -31,6 +31,11 @@ def test_everything_is_in_it():
     assert text.endswith("every exchange is accounted for.\n")
 
 
+def test_what_there_was_no_time_for_is_said():
+    text = report(7, 600.0, traffic(), delivery(), History(left_out=3), [])
+    assert "requests, 0 faults (3 were left out: the machine is too slow); the" in text
+
+
 def test_what_must_not_be_is_told_with_the_seed():
     text = report(7, 600.0, traffic(), delivery(), HISTORY, [f"/p{number} failed" for number in range(40)])
     assert "**40 must not be** (seed 7):\n\n- /p0 failed\n- /p1 failed\n" in text
