@@ -1,11 +1,12 @@
 """The embedded backend with a million exchanges: how fast it takes them, and how long it takes to answer.
 
-    python -m benchmarks.backend_store [--exchanges 1000000] [--seconds 20] [--database FILE]
+    python -m benchmarks.backend_store [--exchanges 1000000] [--seconds 20] [--database FILE] [--page]
 
 First a database is filled (without HTTP; the figure is CPU of one thread), unless the file is there. Then a backend is
 started on it, and each question is asked 15 times over HTTP, one after another: the median and the worst are told. At
 the end it takes OTLP requests from four senders for some seconds while a page is open, that is: an event stream is read
-and the list is asked for every second. The traffic is that of ``backend_traffic``, 2.6 kB an exchange.
+and the list is asked for every second; with ``--page`` it is the page itself, in a browser (``backend_page``). The traffic is
+that of ``backend_traffic``, 2.6 kB an exchange.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from typing import Any
 import trio
 from msgspec import Struct
 
+from benchmarks.backend_page import open_page
 from benchmarks.backend_traffic import RARE_WORD, Shop
 from benchmarks.processes import BenchmarkError
 from sp_proxy.backend.otlp import Encoding, decode_traces
@@ -73,6 +75,13 @@ class Taken(Struct, frozen=True):
     """Exchanges that came out of the event stream, or were announced there as dropped."""
     list_ms: float
     """Median of the list's answers meanwhile."""
+
+
+class Sent(Struct, frozen=True):
+    """What was stored in a time."""
+
+    exchanges: int
+    seconds: float
 
 
 def fill(path: str, count: int, batch: int = 2048) -> Filled:
@@ -185,7 +194,7 @@ def _get(client: HTTPConnection, path: str) -> dict[str, Any]:
 
 
 def take(port: int, bodies: list[bytes], per_body: int, seconds: float) -> Taken:
-    """Send until the time is over or everything is sent, with a page open."""
+    """Send until the time is over or everything is sent, with a page open, or what stands for one."""
     stop, seen = threading.Event(), [0]
     lists: list[float] = []
     stream = socket.create_connection(("127.0.0.1", port))
@@ -196,6 +205,18 @@ def take(port: int, bodies: list[bytes], per_body: int, seconds: float) -> Taken
     ]
     for thread in page:
         thread.start()
+    sent = send(port, bodies, per_body, seconds)
+    stop.set()
+    time.sleep(1)  # what is still on its way to the page
+    stream.shutdown(socket.SHUT_RDWR)
+    for thread in page:
+        thread.join()
+    stream.close()
+    return Taken(sent.exchanges, sent.seconds, seen[0], statistics.median(lists))
+
+
+def send(port: int, bodies: list[bytes], per_body: int, seconds: float) -> Sent:
+    """Send from four senders until the time is over or everything is sent."""
     waiting = iter(bodies)
     sent = [0] * SENDERS
     started = time.perf_counter()
@@ -207,14 +228,7 @@ def take(port: int, bodies: list[bytes], per_body: int, seconds: float) -> Taken
         thread.start()
     for thread in senders:
         thread.join()
-    elapsed = time.perf_counter() - started
-    stop.set()
-    time.sleep(1)  # what is still on its way to the page
-    stream.shutdown(socket.SHUT_RDWR)
-    for thread in page:
-        thread.join()
-    stream.close()
-    return Taken(sum(sent), elapsed, seen[0], statistics.median(lists))
+    return Sent(sum(sent), time.perf_counter() - started)
 
 
 def _count(sent: list[int], number: int, exchanges: int) -> None:
@@ -266,6 +280,7 @@ def main() -> None:
     parser.add_argument("--exchanges", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--database", type=Path, help="kept; filled if it is not there")
+    parser.add_argument("--page", action="store_true", help="take exchanges while the page is open in a browser")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         path = str(given.database or Path(directory) / "store.sqlite3")
@@ -283,12 +298,28 @@ def main() -> None:
             per_body = 512
             count = int(given.seconds * 8000)
             bodies = list(Shop(seed=os.getpid(), start_unix_ns=time.time_ns()).requests(count, per_body))
+            if given.page:
+                _with_a_page(port, bodies, per_body, given.seconds)
+                return
             taken = take(port, bodies, per_body, given.seconds)
         print(
             f"taken with a page open: {taken.exchanges / taken.seconds:,.0f} exchanges a second"
             f" ({taken.exchanges:,} in {taken.seconds:.1f} s; the page heard of {taken.seen:,},"
             f" its list took {taken.list_ms:.0f} ms)"
         )
+
+
+def _with_a_page(port: int, bodies: list[bytes], per_body: int, seconds: float) -> None:
+    with open_page(port) as page:
+        sent = send(port, bodies, per_body, seconds)
+        drawn = page.report()
+    print(
+        f"taken with the page open in a browser: {sent.exchanges / sent.seconds:,.0f} exchanges a second"
+        f" ({sent.exchanges:,} in {sent.seconds:.1f} s)\n"
+        f"the page: {drawn.frames_per_second:.0f} frames a second, the slowest {drawn.slowest_frame_ms:.0f} ms,"
+        f" {drawn.elements} elements at most; the newest at its top {drawn.newest_seconds:.1f} s after the last"
+        f" was stored{'; ' + drawn.notice if drawn.notice else ''}"
+    )
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ import time
 
 import pytest
 
-from benchmarks.backend_store import Answered, ask, fill, running, take
+from benchmarks.backend_page import open_page
+from benchmarks.backend_store import Answered, ask, fill, running, send, take
 from benchmarks.backend_traffic import Shop
 from benchmarks.processes import BenchmarkError
 from sp_proxy.backend.otlp import Encoding, decode_traces
 from sp_proxy.backend.spans import read_request
+from tests.requirements import require_tools
 
 
 def test_the_traffic_is_whole_traces_with_both_halves():
@@ -43,6 +45,18 @@ def test_the_short_form(tmp_path):
         taken = take(port, bodies, 100, 60)
     assert taken.exchanges == len(bodies) * 100
     assert taken.seen == (len(bodies) - 1) * 100 + _last(bodies)
+
+
+def test_the_page_in_a_browser(tmp_path):
+    require_tools("chromium")
+    with running(str(tmp_path / "store.sqlite3")) as port, open_page(port) as page:
+        bodies = list(Shop(seed=3, start_unix_ns=time.time_ns()).requests(1500, 100))
+        assert send(port, bodies, 100, 60).exchanges == len(bodies) * 100
+        drawn = page.report()
+    assert drawn.notice == ""
+    assert drawn.frames_per_second > 0
+    assert drawn.slowest_frame_ms > 0
+    assert 100 < drawn.elements < 900
 
 
 def _last(bodies):
