@@ -186,6 +186,19 @@ PROXIES = {
             partial(_sp_proxy, redaction={"detectors": dict.fromkeys(DETECTORS, "off")}),
             only=frozenset({"get-16", "get-64", "post-16", "post-64"}),
         ),
+        *(
+            Proxy(
+                f"sp-{name.replace('_', '-')}",
+                f"sp_proxy, everything exported, {title}",
+                partial(_sp_proxy, addons={"files": [str(ROOT / "benchmarks" / "hooks" / f"{name}.py")]}),
+                only=frozenset({"get-16"}),
+            )
+            for name, title in (
+                ("add_header", "one request hook"),
+                ("add_header_pure", "one request hook, pure"),
+                ("tag_path", "one capture hook"),
+            )
+        ),
         Proxy("envoy", "Envoy", partial(_envoy, False)),
         Proxy("envoy-traced", "Envoy, Lua headers, OpenTelemetry tracer", partial(_envoy, True)),
         Proxy("mitmdump", "mitmdump", _mitmdump, many_workers=False),

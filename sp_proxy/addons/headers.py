@@ -9,7 +9,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 
 class Headers(MutableMapping[str, str]):
     """Header fields: a mapping by name in any case. A field that stands there several times reads as one value, joined
-    by ``, ``. Setting one puts it in the place of all of its name; ``del`` takes them away.
+    by commas. Setting one puts it in the place of all of its name; ``del`` takes them away.
     """
 
     def __init__(self, block: bytes) -> None:

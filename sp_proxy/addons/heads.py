@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from sp_proxy.addons.head import Head
-from sp_proxy.addons.loading import fault_of, load
+from sp_proxy.addons.loading import fault_of, load, time_limit
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.head_edits import HeadEdit
 
@@ -88,8 +88,10 @@ class RequestHooks:
         counters: defaultdict[str, int],
         state: "memoryview[int] | None" = None,
         clock: Callable[[], int] = time.perf_counter_ns,
+        interrupt: float = 0.0,
     ) -> None:
-        """``budget`` in seconds. ``state`` is the shared memory as one number; ``clock`` tells nanoseconds.
+        """``budget`` in seconds. ``state`` is the shared memory as one number; ``clock`` tells nanoseconds. ``interrupt``:
+        seconds after which a call is ended by a signal, where nobody else looks (0: none); it costs two system calls each.
 
         A file that cannot be run here is logged and left out: it could be when it was checked.
         """
@@ -98,6 +100,7 @@ class RequestHooks:
         self._state = memoryview(bytearray(STATE_BYTES)).cast("Q") if state is None else state
         self._clock = clock
         self._called = 0
+        self._interrupt = interrupt
         self._hooks = [hook for each in addons if (hook := self._load(each)) is not None]
         self.pure = all(each.pure for each in addons)
 
@@ -107,6 +110,7 @@ class RequestHooks:
         """See ``HeadHooks``."""
         head = Head(direction, method, target, authority, fields)
         clock, counters, state = self._clock, self._counters, self._state
+        edit: HeadEdit | None = None
         for hook in self._hooks:
             began = clock()
             if began < hook.off_until:
@@ -115,8 +119,12 @@ class RequestHooks:
             self._called += 1
             state[0] = (self._called << 8 | hook.addon.place) & 0xFFFFFFFFFFFFFFFF
             try:
-                hook.call(head)
-                head.edit()
+                if self._interrupt:
+                    with time_limit(self._interrupt):
+                        hook.call(head)
+                else:
+                    hook.call(head)
+                edit = head.edit()
             except BaseException as error:  # noqa: BLE001  # sys.exit and the like: nothing of it is the relay's
                 head.restore(saved)
                 counters[hook.faults] += 1
@@ -134,7 +142,7 @@ class RequestHooks:
                     hook.addon.name,
                     self._budget_ns / 1e6,
                 )
-        return head.edit()
+        return edit
 
     def _load(self, addon: RequestAddon) -> _Hook | None:
         try:

@@ -107,3 +107,11 @@ def test_one_that_cannot_be_run_is_left_out(caplog):
     made = hooks("import nowhere\ndef request(head): ...\n", "def request(head):\n    head.tag('kept', 1)\n")
     assert edit(made) is not None
     assert "addon hook1 cannot be run: ModuleNotFoundError at /x/hook1.py:1" in caplog.text
+
+
+def test_where_nobody_looks_a_call_that_does_not_return_is_ended():
+    text = "def request(head):\n    head.tag('lost', 1)\n    while True: pass\n"
+    made = RequestHooks([RequestAddon("one", "/x/one.py", text)], 0.001, defaultdict(int), interrupt=0.1)
+    assert [edit(made) for _ in range(STRIKES + 1)] == [None] * (STRIKES + 1)
+    assert made._counters["addon_request_faults:one"] == STRIKES
+    assert made._counters["addon_switched_off:one"] == 1

@@ -124,7 +124,7 @@ def test_who_takes_part():
     def names(case: str) -> set[str]:
         return {name for name, proxy in PROXIES.items() if takes_part(proxy, CASES[case])}
 
-    usual = set(PROXIES) - {"sp-undetected"}
+    usual = {name for name, proxy in PROXIES.items() if not proxy.only}
     assert names("get-16") == set(PROXIES)
     assert names("get-1") == usual
     assert names("h2-1") == usual - {"proxy-py"}

@@ -84,7 +84,7 @@ async def test_websocket_messages_are_a_scripts_to_change(tmp_path):
 async def echo_messages(stream: trio.SocketStream) -> None:
     connection = WSConnection(ConnectionType.SERVER)
     async for data in stream:
-        connection.receive_data(data)
+        connection.receive_data(bytes(data))
         for event in connection.events():
             if isinstance(event, Request):
                 await stream.send_all(connection.send(AcceptConnection()))

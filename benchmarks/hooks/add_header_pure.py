@@ -1,0 +1,7 @@
+"""The same, with its answers remembered."""
+
+pure = True
+
+
+def request(head):
+    head.headers["x-measured"] = "yes"
