@@ -12,6 +12,10 @@ The rooms, in the order in which the data flows
 - ``supervisor``  the trio parent: listeners, workers, signals, shutdown
 - ``admin``       health, readiness, metrics, drain
 - ``backend``     the embedded backend: OTLP intake, store, API, page
+- ``replay``      captured requests sent again, their answers compared
+- ``mock``        captured answers given again
+- ``inject``      the look-up of stored answers, as both ends speak it
+- ``mcp``         the backend's queries as tools for agents and editors
 - ``netfilter``   redirect rules
 - ``sidecar``     the daemon's containers in Kubernetes manifests
 - ``cli``         one module a subcommand; the only room that prints for people
