@@ -19,6 +19,7 @@ PACKAGES = {
     "runuser": "util-linux",
     "curl": "curl",
     "node": "nodejs",
+    "script": "bsdutils",
     "promtool": "prometheus",
     "systemctl": "systemd",
     "systemd-sysusers": "systemd",

@@ -122,6 +122,8 @@ class Run:
 
     def run(self) -> int:
         """From the beginning to the end."""
+        for service in self._options.project.services:
+            require_program(service.words[0], self._options.project.directory / service.directory)
         apart = self._may_have_pods()
         parent = Path("/run") if apart else Path(tempfile.gettempdir())
         for path in runs.remove_left_over_directories(parent, PREFIX):
@@ -326,6 +328,13 @@ class Run:
             wanted = desktop and self._console.is_terminal and os.geteuid() != 0
         if wanted and not webbrowser.open(url):
             self._say(f"no browser could be opened; the dashboard is at {url}")
+
+
+def require_program(name: str, directory: Path) -> None:
+    """Raises DevError for a program that is not there: better said before anything is started."""
+    found = (directory / name).is_file() if "/" in name else shutil.which(name) is not None
+    if not found:
+        raise DevError(f"{name}: no such program")
 
 
 def _run_directory(parent: Path, stack: ExitStack) -> Path:

@@ -9,6 +9,7 @@ import pytest
 
 from sp_proxy.demo.errors import StoppedError
 from sp_proxy.dev import run
+from sp_proxy.dev.errors import DevError
 
 
 @pytest.fixture
@@ -28,6 +29,15 @@ def test_signals_are_noted_and_may_be_forgotten(signals):
     assert signals.numbers == [signal.SIGTERM]
     signals.forget()
     assert not signals.wait(0)
+
+
+def test_a_program_that_is_not_there(tmp_path):
+    (tmp_path / "there").write_text("")
+    run.require_program("./there", tmp_path)
+    run.require_program("sh", tmp_path)
+    for name in ("./missing", "no-such-program-anywhere"):
+        with pytest.raises(DevError, match="no such program"):
+            run.require_program(name, tmp_path)
 
 
 def test_nohup_is_heeded():

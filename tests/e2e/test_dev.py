@@ -114,7 +114,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    require_root_tools("ip", "nft", "setpriv", "nsenter", "unshare", "curl", "node")
+    require_root_tools("ip", "nft", "setpriv", "nsenter", "unshare", "script", "curl", "node")
     with ExitStack() as stack:
         # Not below pytest's own directory, which no other user may enter.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sp-proxy-test-")))
@@ -280,6 +280,38 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_nothing_remains(machi
         time.sleep(0.1)
     assert left(machine) == []
     assert machine.namespace.call(forwarding.read_text) == "0\n"
+
+
+@pytest.mark.parametrize("form", ["one-command", "file"])
+def test_ctrl_c_on_a_terminal(machine, form):
+    home = machine.directory / form
+    home.mkdir()
+    (home / "sp-dev.toml").write_text('[[service]]\nname = "clock"\ncommand = "echo on; exec sleep 600"\n')
+    trap = shlex.quote("trap 'echo caught; exit 5' INT; echo on; while :; do sleep 0.1; done")
+    command = f"exec {PROGRAM} dev --proxy" + (f" -- sh -c {trap}" if form == "one-command" else "")
+    inside = ["nsenter", f"--net=/run/netns/{machine.namespace.name}", "script", "-qec", command, "/dev/null"]
+    environ = {**machine.environ(home), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    with subprocess.Popen(
+        inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, errors="replace", env=environ, cwd=home
+    ) as process:
+        try:
+            seen = read_until(process, "on\n" if form == "one-command" else "Ctrl-C ends all")
+            assert process.stdin
+            process.stdin.write("\x03")
+            process.stdin.flush()
+            assert process.stdout
+            seen += process.stdout.read()
+            code = process.wait(60)
+        finally:
+            process.kill()
+    assert "captured 0 exchanges" in seen
+    if form == "one-command":
+        assert code == 5, seen
+        assert "caught" in seen
+        assert "\x1b" not in seen  # nothing is drawn over what the command writes
+    else:
+        assert code == 128 + signal.SIGINT
+        assert re.search(r"clock\s.*running", seen)
 
 
 def test_the_document_says_where_the_files_are():
