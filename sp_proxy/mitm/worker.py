@@ -83,7 +83,9 @@ class MitmWorker:
         admission = Admission.make(config.admission)
         self._labels = Labels()
         self._request_hooks = (
-            RequestHooks(config.request_addons, config.request_budget, self.counters) if config.request_addons else None
+            RequestHooks(config.request_addons, config.request_budget, self.counters, interrupt=config.stuck_after)
+            if config.request_addons
+            else None
         )
         self._contexts = {each: self._context(each, policy, injector, admission) for each in Direction}
         http1.install()

@@ -55,7 +55,9 @@ class Source:
 
     def _scripts(self) -> bytes:
         files = self._files()
-        return blake2s(b"".join(str(each).encode() + b"\0" + _digest(each) for each in files)).digest() if files else b""
+        return (
+            blake2s(b"".join(str(each).encode() + b"\0" + _digest(each) for each in files)).digest() if files else b""
+        )
 
     def _files(self) -> list[Path]:
         """Of addons."""
