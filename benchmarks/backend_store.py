@@ -33,7 +33,7 @@ from msgspec import Struct
 
 from benchmarks.backend_page import open_page
 from benchmarks.backend_traffic import RARE_WORD, Shop
-from benchmarks.processes import BenchmarkError
+from benchmarks.processes import BenchmarkError, cpu_seconds, tree
 from sp_proxy.backend.otlp import Encoding, decode_traces
 from sp_proxy.backend.serve import bind, serve, url_of
 from sp_proxy.backend.spans import read_request
@@ -311,15 +311,27 @@ def main() -> None:
 
 def _with_a_page(port: int, bodies: list[bytes], per_body: int, seconds: float) -> None:
     with open_page(port) as page:
+        before = _cpu()
         sent = send(port, bodies, per_body, seconds)
         drawn = page.report()
+        used = [(now - then) / sent.exchanges * 1e6 for now, then in zip(_cpu(), before, strict=True)]
     print(
         f"taken with the page open in a browser: {sent.exchanges / sent.seconds:,.0f} exchanges a second"
         f" ({sent.exchanges:,} in {sent.seconds:.1f} s)\n"
+        f"CPU an exchange: {used[0]:.0f} µs of the backend, {used[1]:.0f} µs of the browser, {used[2]:.0f} µs of the senders\n"
         f"the page: {drawn.frames_per_second:.0f} frames a second, the slowest {drawn.slowest_frame_ms:.0f} ms,"
         f" {drawn.elements} elements at most; the newest at its top {drawn.newest_seconds:.1f} s after the last"
         f" was stored{'; ' + drawn.notice if drawn.notice else ''}"
     )
+
+
+def _cpu() -> tuple[float, float, float]:
+    """Seconds of CPU until now: of the backend, of the browser with what drives it, and of this process."""
+    ours = os.getpid()
+    backend = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
+    of_backend = sum(map(cpu_seconds, backend))
+    of_ours = cpu_seconds(ours)
+    return of_backend, sum(map(cpu_seconds, tree(ours))) - of_backend - of_ours, of_ours
 
 
 if __name__ == "__main__":
