@@ -25,7 +25,7 @@ def test_a_request_says_all_that_the_tap_needs():
     assert (head.method, head.target, head.authority, head.version) == (b"GET", b"/a?b", b"shop:80", "1.1")
     assert head.fields == b"\r\nHost: shop:80 \r\nAccept: */*\r\n" == REQUEST[head.fields_at : -2]
     assert (head.length, head.may_tunnel, head.fault, head.plain) == (0, False, "", True)
-    assert (head.decision.rule, head.counter) == ("client[0]", "requests:captured")
+    assert (head.decision.rule, head.counter) == ("client[0]", "requests:captured:client[0]")
 
 
 @pytest.mark.parametrize(
