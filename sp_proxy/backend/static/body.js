@@ -18,14 +18,14 @@ const PIXELS = 40_000_000; // a larger picture is not drawn: its bytes may be fe
 // What a body holds: { bytes, text, kind, nodes }. `nodes` are tree.js's, null where nothing could be decoded; the kind is
 // "json", "form", "multipart", "xml", "grpc", "image" or "".
 export async function decoded(content, fields) {
-  const bytes = bytesOf(content);
-  const text = content.encoding === "base64" ? textOf(bytes) : content.data;
+  const plain = undecoded(content);
+  const { bytes, text } = plain;
   const type = content.content_type.toLowerCase();
-  const found = (kind, nodes) => ({ bytes, text, kind: nodes ? kind : "", nodes });
+  const found = (kind, nodes) => ({ ...plain, kind: nodes ? kind : "", nodes });
   if (type.startsWith("application/grpc")) return found("grpc", await grpcNodes(bytes, type, fields.get("grpc-encoding")));
   if (type.startsWith("multipart/")) return found("multipart", multipartNodes(bytes, content.content_type));
-  if (imageType(bytes)) return { bytes, text, kind: "image", nodes: null };
-  if (text === null || text.length > DECODED) return { bytes, text, kind: "", nodes: null };
+  if (imageType(bytes)) return { ...plain, kind: "image" };
+  if (text === null || text.length > DECODED) return plain;
   if (type.startsWith("application/x-www-form-urlencoded")) return found("form", formNodes(text));
   if (type.includes("json") || /^\s*[[{]/.test(text)) {
     const nodes = jsonNodes(text);
@@ -34,10 +34,17 @@ export async function decoded(content, fields) {
   return found("xml", /^\s*(\ufeff)?</.test(text) && !type.includes("html") ? xmlNodes(text) : null);
 }
 
+function undecoded(content) {
+  const bytes = bytesOf(content);
+  return { bytes, text: content.encoding === "base64" ? textOf(bytes) : content.data, kind: "", nodes: null };
+}
+
 // The body of a message as an element. `name` is that of a file it may be saved under, without its end.
 export function body(content, { fields, name, truncated, whole }) {
   const box = el("div", { class: "bodybox" });
-  decoded(content, fields).then((found) => box.append(...parts(content, found, { name, truncated, whole })));
+  decoded(content, fields)
+    .catch(() => undecoded(content)) // a mistake of a decoder hides no body
+    .then((found) => box.append(...parts(content, found, { name, truncated, whole })));
   return box;
 }
 
