@@ -167,6 +167,7 @@ class Run:
         environ = dict(os.environ)
         # The authority is its owner's, whoever the services run as: whoever called sudo, or ourselves.
         owner = invoking(environ)
+        owner = owner if owner.home.is_dir() else invoking({})
         ourselves = owner.uid == os.geteuid()
         kept = trust.state_directory(environ if ourselves else {}, Path.home() if ourselves else owner.home)
         with acting_as(owner):

@@ -220,7 +220,7 @@ def left(machine: Machine) -> list[str]:
 
 
 @contextmanager
-def running(machine: Machine, home: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+def running(machine: Machine, home: Path, *words: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
     # Without a mount namespace of its own: what a killed run leaves is to be seen.
     command = ["nsenter", f"--net=/run/netns/{machine.namespace.name}", PROGRAM, "dev", *words]
     with subprocess.Popen(
@@ -229,7 +229,7 @@ def running(machine: Machine, home: Path, *words: str) -> Iterator[subprocess.Po
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=machine.environ(home),
+        env={**machine.environ(home), **environ},
         cwd=home,
     ) as process:
         try:
@@ -256,8 +256,8 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_nothing_remains(machi
     home.mkdir()
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     machine.namespace.call(lambda: forwarding.write_text("0"))
-    with running(machine, home, "--", "sh", "-c", "echo on; exec sleep 600") as process:
-        read_until(process, "on")
+    with running(machine, home, "--", "sh", "-c", "echo as $(id -u); exec sleep 600", SUDO_UID=str(NOBODY)) as process:
+        read_until(process, f"as {NOBODY}\n")
         process.send_signal(signal.SIGKILL)
         process.wait(60)
     remains = left(machine)
