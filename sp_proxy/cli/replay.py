@@ -212,7 +212,9 @@ def _print(report: "Report") -> None:
             recorded = outcome.recorded
             request = f"{safe(recorded.method)} {safe(recorded.target)}"
             table.add_row(recorded.span_id, Text(request), *(Text(safe(each)) for each in row))
-        out.print(table, soft_wrap=False, width=None if out.is_terminal else _PLAIN_WIDTH)
+        if not out.is_terminal:
+            out.width = _PLAIN_WIDTH
+        out.print(table, soft_wrap=False)
         if len(rows) > _ROWS:
             out.print(f"… and {len(rows) - _ROWS} more (--html, --junit)")
     reasons: dict[str, int] = {}

@@ -62,13 +62,16 @@ def test_an_answer_that_was_recorded_is_given_again(tmp_path):
                     stored = f"http://127.0.0.1:{backend}/api/v1/exchanges?path=/charge"
                     eventually(lambda: bool(httpx.get(stored, timeout=30).json()["exchanges"]), "it is recorded")
                     again = application.post("/charge", json={"amount": 5})
+                    with httpx.Client(base_url=application.base_url, http1=False, http2=True, timeout=60) as another:
+                        over_http2 = another.post("/charge", json={"amount": 5})
                     other = application.post("/charge", json={"amount": 6})
                     listed = httpx.get(stored, timeout=30).json()["exchanges"]
             finally:
                 daemon.send_signal(signal.SIGTERM)
                 _, log = daemon.communicate(timeout=90)
     assert [each.status_code for each in (real, again, other)] == [201] * 3
-    assert again.json() == {"charge": "ch_1"}
+    assert again.json() == over_http2.json() == {"charge": "ch_1"}
+    assert (over_http2.status_code, over_http2.http_version) == (201, "HTTP/2")
     assert [each.headers["x-number"] for each in (real, again, other)] == ["1", "1", "2"]
     assert asked == ['POST /charge {"amount":5}', 'POST /charge {"amount":6}']
     assert all(each["path"] == "/charge" for each in listed)
