@@ -22,7 +22,7 @@ from msgspec import Struct
 from sp_proxy.addons import wire
 from sp_proxy.addons.source import AddonFile
 from sp_proxy.addons.tally import AddonStats, Mask, Tally
-from sp_proxy.addons.wire import Done, Fault, Labels, Loaded, Setup, Task
+from sp_proxy.addons.wire import Done, Fault, Loaded, Setup, Task
 from sp_proxy.channel.frames import LENGTH
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.core.restarts import RestartPolicy
@@ -90,6 +90,7 @@ class AddonProcess:
         self._not_before = float("-inf")
         self._answered = 0
         """Bytes for this batch."""
+        self._retired = False
         self._logged: set[Fault] = set()
 
     @property
@@ -104,6 +105,19 @@ class AddonProcess:
 
     async def work(self, exchanges: Sequence[Exchange], mask: Mask = lambda _, value: value) -> Outcome:
         """Call the hook with each, within the time for a batch. Never raises for what the hook does. ``mask`` is for labels."""
+        try:
+            return await self._work(exchanges, mask)
+        finally:
+            if self._retired:
+                self.close()
+
+    def retire(self) -> None:
+        """Nobody asks for it any more: end the process, when it has done what it is at."""
+        self._retired = True
+        if not self._one_at_a_time.locked():
+            self.close()
+
+    async def _work(self, exchanges: Sequence[Exchange], mask: Mask) -> Outcome:
         made: list[list[wire.Changed] | None] = [None] * len(exchanges)
         missed: set[int] = set()
         async with self._one_at_a_time:
@@ -179,7 +193,7 @@ class AddonProcess:
             raise LostError from error
         # A call that is allowed just before the time is over takes its own.
         answer = await self._exchange(stream, message, seconds + self.plan.call_budget + LATE)
-        if not isinstance(answer, Done) or not _is_sound(answer, len(exchanges)):
+        if not isinstance(answer, Done) or not wire.is_sound(answer, len(exchanges)):
             raise LostError("it says what nobody understands")
         return answer
 
@@ -265,24 +279,6 @@ def _tasks(exchanges: Sequence[Exchange]) -> list[list[Exchange]]:
             task.append(each)
         tasks.append(task)
     return tasks
-
-
-def _is_sound(done: Done, count: int) -> bool:
-    """Whether the places that an answer names are some."""
-    replaced = set(done.replaced)
-    parts: dict[int, int] = {}
-    for each in done.changed:
-        parts[each.of] = parts.get(each.of, 0) + 1
-    return (
-        all(0 <= place < count for place in (*done.replaced, *done.failed, *done.skipped))
-        and all(each in replaced and number <= wire.MAX_COPIES for each, number in parts.items())
-        and len(set(done.skipped)) == len(done.skipped)
-        and all(_fits(each.tags) and len(each.name) <= wire.MAX_TEXT for each in done.changed)
-    )
-
-
-def _fits(tags: Labels) -> bool:
-    return len(tags) <= wire.MAX_TAGS and all(len(part) <= wire.MAX_TEXT for tag in tags for part in tag)
 
 
 def _kill(process: trio.Process) -> None:

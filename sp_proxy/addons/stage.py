@@ -59,7 +59,7 @@ class AddonPool:
         """End all others."""
         wanted = set(plans)
         for plan in [each for each in self._processes if each not in wanted]:
-            self._processes.pop(plan).close()
+            self._processes.pop(plan).retire()
 
     def stats(self) -> tuple[AddonStats, ...]:
         """Of each, in the order of their calls."""

@@ -132,6 +132,24 @@ def length(head: bytes) -> int:
     return size
 
 
+def is_sound(done: Done, count: int) -> bool:
+    """Whether the places that an answer names are some."""
+    replaced = set(done.replaced)
+    parts: dict[int, int] = {}
+    for each in done.changed:
+        parts[each.of] = parts.get(each.of, 0) + 1
+    return (
+        all(0 <= place < count for place in (*done.replaced, *done.failed, *done.skipped))
+        and all(each in replaced and number <= MAX_COPIES for each, number in parts.items())
+        and len(set(done.skipped)) == len(done.skipped)
+        and all(_fits(each.tags) and len(each.name) <= MAX_TEXT for each in done.changed)
+    )
+
+
+def _fits(tags: Labels) -> bool:
+    return len(tags) <= MAX_TAGS and all(len(part) <= MAX_TEXT for tag in tags for part in tag)
+
+
 def read(sock: socket.socket) -> bytes:
     """One payload from a blocking socket; empty at its end."""
     head = _exactly(sock, LENGTH.size)

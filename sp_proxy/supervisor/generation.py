@@ -42,6 +42,8 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks at whether a worker reports, which it does as often."""
 SILENT_LOOKS = 15
 """As many without a report mean that it is stuck: missed heartbeats have sent new connections past it long before."""
+START_LOOKS = 30
+"""As many in which it is not ready mean that it never will be: a start takes a fraction of a second."""
 END_PATIENCE = 1.0
 """Seconds in which a process whose channel has ended should have ended too, if that is why."""
 MAX_UNHEARD = 2
@@ -206,7 +208,7 @@ class Generation:
                         nursery.start_soon(watched.watch, process, self.plan.watch)
                     ended = describe_end(await process.wait())
                     nursery.cancel_scope.cancel()
-                if process.returncode and not self._ending.is_set():
+                if (process.returncode or watched.place) and not self._ending.is_set():
                     ended = watched.stuck or ended
                     self.addons.blame(watched.place, ended)
                 if life.unheard:
@@ -277,14 +279,17 @@ class Generation:
         life.over.set()
 
     async def _watch_pulse(self, worker_id: int, process: trio.Process, channel: WorkerChannel) -> None:
-        """Kill a worker that has reported and does not any more, stopped or stuck: it serves nobody, and does not die of it."""
+        """Kill a worker that has reported and does not any more, or that does not become ready, stopped or stuck: it serves nobody,
+        and does not die of it, nor of being asked to end.
+        """
         silent, seen = 0, 0
-        while silent < SILENT_LOOKS:
+        while silent < (SILENT_LOOKS if channel.ready.is_set() else START_LOOKS):
             await trio.sleep(LOOK_INTERVAL)
             if self._stopping.is_set() or channel.ended.is_set():
                 return
             # Counted by looks and not by the clock: who has not been running has not been listening either.
-            silent = silent + 1 if channel.reports == seen and seen and not channel.taking else 0
+            expected = seen or not channel.ready.is_set()
+            silent = silent + 1 if channel.reports == seen and expected and not channel.taking else 0
             seen = channel.reports
         log.error("worker_stuck", worker=worker_id, pid=process.pid, silent_seconds=round(silent * LOOK_INTERVAL))
         process.kill()

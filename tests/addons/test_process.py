@@ -1,12 +1,11 @@
 """Hooks in processes of their own: what they do well, and what they do to themselves only."""
 
-import msgspec
 import pytest
 import trio
+import trio.testing
 
 from sp_proxy.addons import process as process_module
 from sp_proxy.addons.process import MAX_FAILED, MAX_RECORDS, AddonProcess
-from sp_proxy.addons.wire import Done
 from tests.addons.hooks import PATIENCE, plan, running
 from tests.exporter.rig import make_exchange, make_exchanges
 
@@ -298,8 +297,24 @@ async def test_a_record_that_fits_no_frame_goes_on_as_it_is(monkeypatch):
         assert process.stats().restarts == 0
 
 
-def test_answers_that_name_other_records_are_not_sound():
-    empty = Done([], [], [], [], [], [], [], 0.0)
-    assert process_module._is_sound(empty, 1)
-    for values in ({"replaced": [1]}, {"failed": [-1]}, {"skipped": [0, 0]}):
-        assert not process_module._is_sound(msgspec.structs.replace(empty, **values), 1)
+async def test_retired_it_ends_when_it_has_done_its_work():
+    text = """
+        import time
+        def exchange(ex):
+            time.sleep(0.3)
+            ex.tag("path", ex.path)
+    """
+    made: list[str | None] = []
+    async with running(text) as process:
+        assert await tags(process, 1) == ["/orders?n=1"]
+
+        async def work() -> None:
+            made.extend(await tags(process, 2))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            await trio.testing.wait_all_tasks_blocked()
+            process.retire()
+            assert process.pid is not None
+        assert made == ["/orders?n=1", "/orders?n=2"]
+        assert process.pid is None

@@ -2,6 +2,7 @@
 
 import socket
 
+import msgspec
 import pytest
 
 from sp_proxy.addons import wire
@@ -33,3 +34,10 @@ def test_too_long_ones_are_refused(monkeypatch):
         wire.frame(Task(make_exchanges(3), 0.5))
     with pytest.raises(ValueError, match="limit 100"):
         wire.length(b"\0\0\1\0")
+
+
+def test_answers_that_name_other_records_are_not_sound():
+    empty = Done([], [], [], [], [], [], [], 0.0)
+    assert wire.is_sound(empty, 1)
+    for values in ({"replaced": [1]}, {"failed": [-1]}, {"skipped": [0, 0]}):
+        assert not wire.is_sound(msgspec.structs.replace(empty, **values), 1)
