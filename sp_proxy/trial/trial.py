@@ -35,7 +35,7 @@ class Group(Struct):
     reason: str
     count: int = 0
     example: str = ""
-    """The newest of them."""
+    """One of them."""
 
 
 class Result(Struct):

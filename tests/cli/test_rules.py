@@ -1,4 +1,7 @@
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +166,41 @@ def test_what_goes_wrong_with_a_trial_is_one_line(file, backend, capsys):
     assert main(["rules", "try", file, "--backend", "http://127.0.0.1:1"]) == 1
     assert main(["rules", "try", "/nowhere.yaml", "--backend", backend]) == 2
     assert capsys.readouterr().err.count("\n") == 3
+
+
+def documented() -> tuple[str, list[str], list[str]]:
+    """Of docs/local.md: the rules, and what `test` and `try` say of them."""
+    section = (Path(__file__).parent.parent.parent / "docs/local.md").read_text().split("## Rules at hand\n")[1]
+    rules, told, tried = re.findall(r"^```\w*\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    return rules, told.splitlines(), tried.splitlines()
+
+
+def words(line: str) -> str:
+    return " ".join(line.split())
+
+
+def test_what_the_document_shows_of_test(tmp_path, capsys, monkeypatch):
+    rules, (command, *expected), _ = documented()
+    monkeypatch.chdir(tmp_path)
+    Path("rules.yaml").write_text(rules)
+    assert main(shlex.split(command)[2:]) == 0
+    out = [words(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in expected if line.strip() != "…" and words(line) not in out] == []
+
+
+def test_what_the_document_shows_of_try(tmp_path, capsys, monkeypatch):
+    rules, _, (command, *expected) = documented()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    Path("rules.yaml").write_text(rules)
+    with_token = {"http.request.header.x-token": "abc"}
+    with holding(
+        *(exchange_span(at=at, path=f"/orders/{at}", more=with_token if at < 2 else None) for at in range(5)),
+        exchange_span(at=6, path="/internal/x"),
+        exchange_span(at=7, path="/orders?u=[REDACTED]"),
+    ) as url:
+        asked = shlex.split(command)[2:]
+        asked[asked.index("--filter") + 1] = ""  # the exchanges of this test are of another year
+        assert main([*asked, "--backend", url]) == 3
+    out = [words(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in expected if words(line) not in out] == []
