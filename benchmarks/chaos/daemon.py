@@ -27,7 +27,7 @@ from tests.netns import Namespace
 INBOUND, OUTBOUND = 16006, 16001
 RESTART_PAUSE = 0.5
 """Seconds before a start that failed is tried again."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds for what takes a second on a machine that has time."""
 GRACE_SECONDS = 10.0
 """``shutdown.grace_period``."""

@@ -252,6 +252,45 @@ async def test_a_worker_that_is_stuck_is_replaced(monkeypatch):
     assert [line["ended"] for line in logs if line["event"] == "worker_died"] == ["killed by SIGKILL"]
 
 
+async def test_a_worker_that_hangs_before_it_is_ready_is_replaced(monkeypatch):
+    monkeypatch.setenv("FAKE_WORKER", "hangs")
+    monkeypatch.setattr("sp_proxy.supervisor.generation.LOOK_INTERVAL", 0.1)
+    with capture_logs() as logs:
+        async with running() as run:
+            await run.until(lambda: run.workers.restart_total == 1)
+    assert [line["ended"] for line in logs if line["event"] == "worker_died"][:1] == ["killed by SIGKILL"]
+    assert [line["silent_seconds"] for line in logs if line["event"] == "worker_stuck"][:1] == [3]
+
+
+async def test_one_that_was_never_ready_and_cannot_be_asked_to_end_does_not_stay(monkeypatch):
+    """Stopped while it started for other settings: SIGTERM waits with it."""
+    monkeypatch.setattr("sp_proxy.supervisor.generation.LOOK_INTERVAL", 0.1)
+    monkeypatch.setattr("sp_proxy.supervisor.workers.START_PATIENCE", 1.0)
+    async with running() as run:
+        first = await run.served_by()
+        async with trio.open_nursery() as nursery:
+
+            async def replace() -> None:
+                with pytest.raises(ReplaceError, match="was not ready within 1 s"):
+                    await run.replace(name="hangs")
+
+            nursery.start_soon(replace)
+            new = 0
+            while not new:
+                await trio.sleep(0.01)
+                new = next(iter(children() - {first}), 0)
+            os.kill(new, signal.SIGSTOP)
+        assert run.workers.retired == 1
+        await run.until(lambda: run.workers.retired == 0)
+        assert await run.served_by() == first
+
+
+def children() -> set[int]:
+    """Of this process."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for each in lists for pid in each.read_text("ascii").split()}
+
+
 async def test_one_that_does_not_report_at_all_is_left_alone(monkeypatch):
     monkeypatch.setattr("sp_proxy.supervisor.generation.LOOK_INTERVAL", 0.01)
     async with running() as run:
