@@ -16,7 +16,10 @@ def changed(page: Page, part: str) -> list[str]:
     """The rows of a part that differ."""
     region = page.get_by_role("region", name=part, exact=True)
     expect(region).to_be_visible()
-    return [" | ".join(row.locator("> span").all_text_contents()) for row in region.locator(".diff-row.changed").all()]
+    found: list[str] = region.locator(".diff-row.changed").evaluate_all(
+        "rows => rows.map((row) => [...row.children].map((cell) => cell.textContent).join(' | '))"
+    )
+    return found
 
 
 def test_what_differs_is_beside_each_other(page, screenshot):
