@@ -6,6 +6,7 @@ Each life has a directory of its own for its log. Its books are read all the tim
 import contextlib
 import http.client
 import json
+import math
 import os
 import signal
 import subprocess
@@ -165,7 +166,7 @@ class Pod:
             self.end_of_life()
 
         def wait() -> None:
-            gone = _gone([*victims, *left])
+            gone = self._gone([*victims, *left])
             self._orphans.clear()
             silent, waiting = supervisor and (not left or not ready), _waiting(books) if books else 0
             self._note(kind, at, gone, held, supervisor=supervisor, silent=silent, waiting=waiting)
@@ -177,7 +178,7 @@ class Pod:
         at = time.monotonic()
         _send(victim, signal.SIGSTOP)
         held = connections([victim])
-        self._note(kind, at, _gone([victim]), held)
+        self._note(kind, at, self._gone([victim]), held)
 
     def terminate(self) -> None:
         """As a kubelet does, and wait. What is left at the end of the grace period is reset, as is documented."""
@@ -193,6 +194,18 @@ class Pod:
         if code:
             self._history.troubles.append(f"asked to end, it ended with {code}")
         self.end_of_life()
+
+    def _gone(self, pids: Sequence[int]) -> float:
+        """When none of them is left; one that stays is told of, and killed."""
+        deadline = time.monotonic() + PATIENCE
+        while living := [pid for pid in pids if _lives(pid)]:
+            if time.monotonic() > deadline:
+                self._history.troubles.append(f"processes {living} did not end in {PATIENCE:g} s")
+                for pid in living:
+                    _send(pid, signal.SIGKILL)
+                deadline = math.inf
+            time.sleep(0.01)
+        return time.monotonic()
 
     def _note(
         self,
@@ -303,16 +316,6 @@ def _waiting(document: Mapping[str, Any]) -> int:
 def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _gone(pids: Sequence[int]) -> float:
-    """When none of them is left. Raises BenchmarkError."""
-    deadline = time.monotonic() + PATIENCE
-    while any(_lives(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            raise BenchmarkError(f"of processes {pids} one does not end")
-        time.sleep(0.01)
-    return time.monotonic()
 
 
 def _lives(pid: int) -> bool:
