@@ -6,6 +6,7 @@ import sys
 from msgspec import Struct, json
 
 from sp_proxy.addons.loading import check_loads, confine
+from sp_proxy.addons.process import environment
 from sp_proxy.addons.source import AddonError, AddonFile, different, read_flows, read_hooks
 from sp_proxy.settings.addons import Addons
 
@@ -40,6 +41,7 @@ def check(files: list[AddonFile]) -> None:
             timeout=SECONDS,
             start_new_session=True,
             check=False,
+            env=environment(),
         )
         found = json.decode(done.stdout.rpartition(b"\n")[2], type=Found)
     except subprocess.TimeoutExpired:

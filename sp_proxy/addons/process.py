@@ -159,7 +159,6 @@ class AddonProcess:
     async def _start(self) -> trio.SocketStream:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         plan = self.plan
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         try:
             with theirs:
@@ -170,7 +169,7 @@ class AddonProcess:
                     stderr=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
-                    env=environ,
+                    env=environment(),
                 )
         except OSError as error:
             stream.socket.close()
@@ -263,6 +262,11 @@ class AddonProcess:
         place = f"{self.plan.file.path}:{fault.line}"
         self.tally.last_problem = f"{fault.kind} at {place}"
         log.error("addon_fault", addon=self.name, kind=fault.kind, place=place, code=code)
+
+
+def environment() -> dict[str, str]:
+    """The daemon's, without its settings: there are secrets among these."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
 
 
 def _tasks(exchanges: Sequence[Exchange]) -> list[list[Exchange]]:

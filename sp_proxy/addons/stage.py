@@ -103,11 +103,15 @@ def applied(exchange: Exchange, change: Changed, redaction: Redaction, *, again:
     service = change.service_name
     if service != exchange.service_name:
         service = _masked(redaction, "x-sp-service-name", service.decode("utf-8", "replace")).encode()
-    # Not for secrets: an id.
-    span_id = random.getrandbits(64).to_bytes(8) if again else exchange.span_id
+    span_id, early = exchange.span_id, exchange.partial
+    if again:
+        # Not for secrets: ids.
+        span_id = random.getrandbits(64).to_bytes(8)
+        early = early and structs.replace(early, span_id=random.getrandbits(64).to_bytes(8))
     return structs.replace(
         exchange,
         span_id=span_id,
+        partial=early,
         service_name=service,
         target=change.target,
         authority=change.authority,

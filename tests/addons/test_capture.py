@@ -104,3 +104,18 @@ async def test_records_of_earlier_workers_are_seen_by_the_hooks_of_both_settings
                 await trio.sleep(0.01)
     (span,) = sent(out)
     assert (span["sp.tag.one"], span["sp.tag.two"]) == ("1", "1")
+
+
+async def test_when_workers_have_to_wait_hooks_that_are_not_required_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("sp_proxy.exporter.edition.BEHIND_SECONDS", 0.0)
+    (tmp_path / "slow.py").write_text("import time\ndef exchange(ex):\n    time.sleep(0.3)\n")
+    out = tmp_path / "out.jsonl"
+    addons = {"directory": str(tmp_path), "call_budget": "5s", "batch_budget": "20s"}
+    exporters = [{"type": "file", "path": str(out)}]
+    batch = {"max_records": 1, "flush_timeout": "20ms"}
+    async with open_rig("http://b:1", seconds=PATIENCE, addons=addons, exporters=exporters, batch=batch) as rig:
+        await rig.send_records(20)
+        stats = await rig.until(lambda seen: seen.accepted == 20)
+        assert stats.addons[0].skipped > 0
+        assert stats.addons[0].called > 0
+    assert len(sent(out)) == 20

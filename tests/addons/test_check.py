@@ -28,6 +28,12 @@ def test_bad_ones_are_one_line(top, said):
         check([GOOD, look("/x/bad.py", f"{top}\ndef exchange(ex): ...\n")])
 
 
+def test_the_daemons_secrets_are_not_in_its_environment(monkeypatch):
+    monkeypatch.setenv("SP_PROXY_PUBLIC_KEY", "pk-secret")
+    text = "import os\nassert 'SP_PROXY_PUBLIC_KEY' not in os.environ\ndef exchange(ex): ...\n"
+    check([look("/x/good.py", text)])
+
+
 def test_one_that_does_not_end_is_ended(monkeypatch):
     monkeypatch.setattr(check_module, "SECONDS", 1.0)
     bad = look(

@@ -5,6 +5,7 @@ import msgspec
 from sp_proxy import regex
 from sp_proxy.addons.exchange import unchanged
 from sp_proxy.addons.stage import AddonPool, Worked, applied, capture_plans, work
+from sp_proxy.core.exchange import Partial
 from sp_proxy.core.redact.config import RedactionConfig
 from sp_proxy.core.redact.redactor import Redactor
 from sp_proxy.core.redaction import NeverSent, RedactionError
@@ -73,7 +74,12 @@ def test_a_hook_changes_what_it_may_and_nothing_else():
     assert CARD.encode() not in made.service_name
     assert (made.request_body_size, made.response_body_size) == (0, 1 << 62)
     assert applied(record, named, Failing(), again=False).service_name == b""
-    assert applied(record, change, NeverSent(), again=True).span_id != record.span_id
+    early = replace(record, partial=Partial(b"12345678", ongoing=True))
+    again = applied(early, change, NeverSent(), again=True)
+    assert again.span_id != record.span_id
+    assert again.partial is not None
+    assert again.partial.span_id != b"12345678"
+    assert again.partial.ongoing
 
 
 def test_plans_are_what_settings_name(tmp_path):

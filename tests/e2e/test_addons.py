@@ -5,6 +5,7 @@ Clients talk to an origin through the daemon's forwarding listener; what was cap
 
 import base64
 import json
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -237,6 +238,38 @@ async def test_hostile_request_hooks_lose_their_place_and_nothing_else(origin, t
         faults = [line for line in daemon.log if "bb_raises" in str(line)]
         assert faults
         assert all("ZeroDivisionError" in str(line) and "bb_raises.py:3" in str(line) for line in faults)
+
+
+HOSTILE_CAPTURE = {
+    "block": "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\ndef exchange(ex):\n    while True: pass\n",
+    "hoard": "kept = []\ndef exchange(ex):\n    while True: kept.append(bytearray(1 << 20))\n",
+    "close": "import os\ndef exchange(ex):\n    os.closerange(0, 100)\n",
+    "end": "import os\ndef exchange(ex):\n    os._exit(0)\n",
+    "leave": "import sys\ndef exchange(ex):\n    sys.exit('bye')\n",
+    "raises": "def exchange(ex):\n    raise RuntimeError(ex.path)\n",
+}
+
+
+async def test_hostile_capture_hooks_leave_traffic_records_and_other_hooks_alone(origin, tmp_path):
+    folder = tmp_path / "addons"
+    folder.mkdir()
+    for name, text in HOSTILE_CAPTURE.items():
+        (folder / f"{name}.py").write_text(text)
+    (folder / "zz_good.py").write_text("def exchange(ex):\n    ex.tag('good', ex.path)\n")
+    addons = {"directory": str(folder), "call_budget": "200ms", "batch_budget": "500ms"}
+    async with daemon_with(origin, tmp_path, addons) as (daemon, spans, client):
+        for number in range(20):
+            assert (await client.get(f"/orders/{number}")).status_code == 200
+        for number in range(20):
+            (span,) = await spans.of(f"/orders/{number}")
+            assert span["sp.tag.good"] == f"/orders/{number}"
+        named = {line["addon"] for line in daemon.log if line["event"] in {"addon_failed", "addon_fault"}}
+        assert named == set(HOSTILE_CAPTURE)
+        assert len([line for line in daemon.log if line["event"] == "addon_fault" and line["addon"] == "raises"]) == 1
+        status = (await daemon.get("/status")).json()
+        assert (status["balanced"], status["workers_ready"]) == (True, 1)
+        daemon.signal(signal.SIGTERM)
+        assert await daemon.ended() == 0
 
 
 async def test_other_files_come_into_force_or_are_refused_whole(origin, tmp_path):

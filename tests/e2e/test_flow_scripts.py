@@ -1,14 +1,20 @@
 """mitmproxy's addon API as operators' scripts: unchanged scripts, for the hosts that they claim, in a real daemon."""
 
+import ssl
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 import trio
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
-from tests.e2e.test_addons import ADDONS, daemon_with, origin
+from sp_proxy.cli.main import main
+from tests.e2e.test_addons import ADDONS, Origin, daemon_with, origin
+from tests.mitm.certificates import write_certificate
 from tests.supervisor.daemon import TIMEOUT
 
 SCRIPTS = Path(__file__).parent / "flow_scripts"
@@ -130,3 +136,39 @@ async def test_scripts_that_fail_cost_their_own_effect(origin, tmp_path):
         assert len(await spans.of("/block", 3)) == 3
         places = {line["place"] for line in daemon.log if line["event"] == "addon_fault"}
         assert places == {f"{bad}:{line}" for line in (4, 6, 8)}
+
+
+async def test_in_opened_tls_they_are_called_for_claimed_names(tmp_path):
+    certificate = write_certificate(tmp_path / "origin.pem", "claimed.shop", "other.shop")
+    assert main(["ca", "init", "--directory", str(tmp_path / "ca")]) == 0
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Origin) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            tls = {"intercept": ["shop$"], "ca_directory": str(tmp_path / "ca"), "trusted_ca_file": str(certificate)}
+            settings: dict[str, Any] = {"engine": "eager", "tls": tls}
+            upstream = f"127.0.0.1:{server.server_port}"
+            async with daemon_with(upstream, tmp_path, {"flows": flows("add-header")}, **settings) as (
+                daemon,
+                spans,
+                _,
+            ):
+                await daemon.logged("mitm_worker_ready")
+                trust = ssl.create_default_context(cafile=str(tmp_path / "ca" / "sp-proxy-ca-cert.pem"))
+                async with httpx.AsyncClient(verify=trust, trust_env=False, timeout=TIMEOUT) as client:
+                    for name, claimed in (("claimed.shop", True), ("other.shop", False)):
+                        answer = await client.get(
+                            f"https://127.0.0.1:{daemon.port}/{name}",
+                            headers={"host": name, "connection": "close"},
+                            extensions={"sni_hostname": name},
+                        )
+                        assert answer.status_code == 200
+                        assert ("count" in answer.headers) is claimed
+                        (span,) = await spans.of(f"/{name}")
+                        assert ("http.response.header.count" in span) is claimed
+        finally:
+            server.shutdown()
+            thread.join()

@@ -53,3 +53,33 @@ def test_without_a_file_nothing_is_seen():
     source = Source(None, {}, FLAGS)
     source.load()
     assert (source.look(), source.content(), source.digest) == ((), b"", b"")
+
+
+def test_files_of_addons_are_looked_at_too(tmp_path):
+    file, folder = tmp_path / "sp-proxy.yaml", tmp_path / "addons"
+    folder.mkdir()
+    one = folder / "one.py"
+    one.write_text("def exchange(ex): ...\n")
+    flow = tmp_path / "flow.py"
+    flow.write_text("def request(flow): ...\n")
+    file.write_text(f"public_key: k\naddons: {{directory: {folder}, flows: [{{file: {flow}, hosts: [a]}}]}}\n")
+    source = Source(file, {}, {})
+    source.load()
+    for change in (
+        lambda: one.write_text("def exchange(ex): pass\n"),
+        lambda: flow.write_text("def response(flow): ...\n"),
+        lambda: (folder / "two.py").write_text("def exchange(ex): ...\n"),
+        one.unlink,
+    ):
+        look, content = source.look(), source.content()
+        assert content == source.digest
+        change()
+        assert source.look() != look
+        assert source.content() != content
+        source.load()
+    file.unlink()
+    assert (source.look(), source.content()) == ((), b"")
+    named = Source(None, {}, {"public_key": "k", "addons.directory": str(folder)})
+    named.load()
+    assert named.look()
+    assert named.content() == named.digest != b""

@@ -1,9 +1,12 @@
 """Hosts that flow scripts claim."""
 
+from collections import defaultdict
+
 import pytest
 
 from sp_proxy.taps.claims import Claims
 from sp_proxy.taps.context import Signal
+from sp_proxy.taps.proxy_front import ProxyFront
 from sp_proxy.taps.sniff import HandOverRules, Interception, SniffTap
 
 CLAIMS = Claims((r"^api\.", "internal$"))
@@ -54,3 +57,10 @@ def test_a_connection_is_handed_over_for_the_host_of_its_first_request():
     assert sniffed(upgrade.replace(b"api", b"web")) is Signal.KEEP
     assert sniffed(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") is Signal.KEEP
     assert sniffed(b"\x16\x03\x01") is Signal.KEEP
+
+
+def test_the_explicit_proxy_hands_over_what_is_claimed():
+    for host, signal in (("api.shop", Signal.HAND_OVER), ("web.shop", Signal.NAMED)):
+        tap = ProxyFront(HandOverRules(), defaultdict(int), 4096, engine=True, claims=Claims(("^api",)))
+        tap.client(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert tap.signal is signal
