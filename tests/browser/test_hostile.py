@@ -87,7 +87,9 @@ def test_texts_say_what_they_are(page):
     expect(heading).to_contain_text("invoice⟨U+202E⟩fdp.exe⟨U+2066⟩⟨U+200F⟩⟨U+FEFF⟩")
     assert BIDI not in (page.locator("body").text_content() or "")
     page.goto(f"/#/exchange/{span_id('control')}")
-    expect(page.locator("h1 .target")).to_contain_text("a␀b␇c␛[2Jd␡e⟨U+009B⟩f⟨U+2028⟩g⟨U+2029⟩h")
+    expect(page.locator("h1 .target")).to_contain_text(
+        "a⟨U+0000⟩b⟨U+0007⟩c⟨U+001B⟩[2Jd⟨U+007F⟩e⟨U+009B⟩f⟨U+2028⟩g⟨U+2029⟩h"
+    )
     page.goto(f"/#/exchange/{span_id('svg')}")
     response = page.get_by_role("region", name="Response")
     expect(response.get_by_role("tab")).to_have_text(["Tree", "Raw", "Hex"])  # a document, not a picture

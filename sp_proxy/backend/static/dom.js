@@ -4,13 +4,10 @@
 // U+200D, without which some scripts cannot be written, nor tabs and ends of lines.
 const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\r(?!\n)/gu;
 
-// The text with a sign for every character that would not be seen, or would make others be seen elsewhere.
+// The text with the number of every character that would not be seen, or would make others be seen elsewhere, in its place.
+// Not the pictures that Unicode has of controls: many fonts have none of them.
 export function visible(text) {
-  return String(text).replace(UNSEEN, (character) => {
-    const code = character.codePointAt(0);
-    if (code < 0x20) return String.fromCharCode(0x2400 + code);
-    return code === 0x7f ? "\u2421" : `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
-  });
+  return String(text).replace(UNSEEN, (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 }
 
 const SHOWN_ATTRIBUTES = new Set(["title", "aria-label", "placeholder"]);
@@ -67,11 +64,12 @@ export function duration(ns) {
 
 export const took = (exchange) => (exchange.partial ? `> ${duration(exchange.duration_ns)}` : duration(exchange.duration_ns));
 
+const UNITS = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
 export function size(bytes) {
   if (bytes < 1024) return `${bytes} B`;
-  if (bytes < 1 << 20) return `${(bytes / 1024).toFixed(1)} KiB`;
-  if (bytes < 1 << 30) return `${(bytes / (1 << 20)).toFixed(1)} MiB`;
-  return `${(bytes / (1 << 30)).toFixed(1)} GiB`;
+  const unit = Math.min(UNITS.length, Math.floor(Math.log2(bytes) / 10));
+  return `${(bytes / 1024 ** unit).toFixed(1)} ${UNITS[unit - 1]}`;
 }
 
 export function count(number, noun) {
