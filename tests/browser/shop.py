@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sp_proxy.demo.counts import Books
 from sp_proxy.demo.inquiries import BackendApi
 from sp_proxy.demo.shop.customers import Traffic
 from sp_proxy.demo.stage import Stage, reserve_port
@@ -28,14 +29,19 @@ def open_shop(directory: Path) -> Iterator[BackendProcess]:
         stage.start_shop()
         customers = stage.start_customers("r", Traffic(REQUESTS))
         customers.process.wait(PATIENCE)
-        customers.finish()
-        expected = sum(number * (1 if source == "customers" else 2) for (source, _), number in stage.calls.sent.items())
-        _wait_for(stage.backend, expected)
+        stage.finish_traffic(customers)
+        _wait_for(stage.backend, Books(*stage.calls.snapshot(), {}, 0).expected_total)
         yield BackendProcess(stage.backend.url.rstrip("/"))
 
 
 def _wait_for(backend: BackendApi, exchanges: int) -> None:
+    """Until all of them are stored, and the daemons know it."""
     deadline = time.monotonic() + PATIENCE
-    while backend.stored() < exchanges:
-        assert time.monotonic() < deadline, (backend.stored(), exchanges)
-        time.sleep(0.1)
+    while (found := (backend.stored(), _accepted(backend))) != (exchanges, exchanges):
+        assert time.monotonic() < deadline, (found, exchanges)
+        time.sleep(0.2)
+
+
+def _accepted(backend: BackendApi) -> int:
+    statuses = [daemon["status"] for daemon in backend.json("/api/v1/daemons")["daemons"]]
+    return sum(delivery["accepted"] for status in statuses if status for delivery in status["deliveries"])
