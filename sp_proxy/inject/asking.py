@@ -48,7 +48,7 @@ class Asker:
             fields["x-public-key"] = config.public_key
         if config.token:
             fields["authorization"] = f"Bearer {config.token}"
-        self._client = HttpClient(config.url, fields, max_answer=MAX_ANSWER)
+        self._client = HttpClient(config.url, fields, max_answer=MAX_ANSWER, ca_file=config.ca_file)
         self._asking = 0
 
     async def aclose(self) -> None:

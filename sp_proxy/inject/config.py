@@ -19,6 +19,8 @@ class InjectConfig(Struct, frozen=True):
     redaction: RedactionConfig = RedactionConfig()
     """What is looked up is redacted as what is captured: so it is the same, and so it may leave."""
     resource_type: str = "sp-envoy-proxy"
+    ca_file: str = ""
+    """PEM of the authorities that whoever is asked is verified against; empty: certifi's."""
 
     def __bool__(self) -> bool:
         return bool(self.url)

@@ -73,14 +73,15 @@ class _Connection:
 class HttpClient:
     """Asks one URL. As many connections as questions at a time: who asks bounds them."""
 
-    def __init__(self, url: str, fields: dict[str, str], *, max_answer: int) -> None:
+    def __init__(self, url: str, fields: dict[str, str], *, max_answer: int, ca_file: str = "") -> None:
+        """``ca_file``: as in ``InjectConfig``. Raises OSError for one that cannot be read."""
         parts = urlsplit(url)
         self._host, self._tls = parts.hostname or "", parts.scheme == "https"
         self._port = parts.port or (443 if self._tls else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._fields = [("host", parts.netloc.rpartition("@")[2]), *fields.items()]
         self._max_answer = max_answer
-        self._context = ssl.create_default_context(cafile=certifi.where()) if self._tls else None
+        self._context = ssl.create_default_context(cafile=ca_file or certifi.where()) if self._tls else None
         self._idle: list[_Connection] = []
 
     async def post(self, body: bytes) -> tuple[int, bytes]:

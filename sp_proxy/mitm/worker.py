@@ -118,9 +118,14 @@ class MitmWorker:
         def count(outcome: str) -> None:
             self.counters[f"inject:{outcome}"] += 1
 
+        try:
+            inject = Inject(config, self._connections, count)
+        except (OSError, ValueError) as error:  # certificate authorities, patterns: the traffic goes on without answers
+            log.error("inject_impossible", reason=str(error))  # noqa: TRY400
+            return
         # What has no length that can be known is held no further than this.
         self._options.update(stream_large_bodies=str(config.max_body))  # type: ignore[no-untyped-call]
-        self._hooks.add(Inject(config, self._connections, count), ("requestheaders", "request", "error"))
+        self._hooks.add(inject, ("requestheaders", "request", "error"))
         log.warning("inject_for_tests_only", asked=urlsplit(config.url).hostname)
 
     def _make_scripts(self, master: Master) -> Scripts | None:

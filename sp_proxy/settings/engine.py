@@ -41,6 +41,7 @@ def inject_config(settings: SettingsModel) -> InjectConfig:
         inject.max_body,
         redaction_config(settings),
         settings.resource_type,
+        settings.upload.ca_file,
     )
 
 

@@ -1,10 +1,13 @@
 import asyncio
+import contextlib
 import socket
+import ssl
 import threading
 
 import pytest
 
 from sp_proxy.inject.http import AnswerError, HttpClient
+from tests.mitm.certificates import write_certificate
 from tests.replay.origins import Given, Got, origin
 
 
@@ -29,7 +32,24 @@ def test_kept_connections_and_what_is_sent():
     assert (first.header("host"), first.header("x-a")) == (there.url.removeprefix("http://"), "b")
 
 
-def serve(answers: list[bytes]) -> str:
+def test_tls_is_verified(tmp_path):
+    certificate = write_certificate(tmp_path / "own.pem", "localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    async def ask(url: str, ca_file: str) -> tuple[int, bytes]:
+        client = HttpClient(url, {}, max_answer=100, ca_file=ca_file)
+        try:
+            return await client.post(b"a")
+        finally:
+            await client.aclose()
+
+    assert asyncio.run(ask(serve([OK], context), str(certificate))) == (200, b"ok")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        asyncio.run(ask(serve([OK], context), ""))
+
+
+def serve(answers: list[bytes], tls: ssl.SSLContext | None = None) -> str:
     """One connection for each answer, closed behind it."""
     listening = socket.create_server(("127.0.0.1", 0))
 
@@ -37,12 +57,15 @@ def serve(answers: list[bytes]) -> str:
         with listening:
             for each in answers:
                 connection, _ = listening.accept()
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(each)
+                with connection, contextlib.suppress(OSError):
+                    stream = connection if tls is None else tls.wrap_socket(connection, server_side=True)
+                    with stream:
+                        stream.recv(65536)
+                        stream.sendall(each)
 
     threading.Thread(target=run, daemon=True).start()
-    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+    port = listening.getsockname()[1]
+    return f"http://127.0.0.1:{port}" if tls is None else f"https://localhost:{port}"
 
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

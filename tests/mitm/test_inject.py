@@ -139,6 +139,20 @@ def test_nobody_to_ask_and_other_hosts():
                 worker.counter("inject:timeout", 1)
 
 
+def test_without_its_authorities_the_traffic_goes_on():
+    config = InjectConfig("https://localhost:1", ca_file="/nowhere/ca.pem")
+    with (
+        RunningMitm(options={"inject": config}) as worker,
+        Origin() as there,
+        worker.connect(there.address, request("/stored")) as client,
+        there.accept() as server,
+    ):
+        read_until(server, b"\r\n\r\n")
+        server.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nreal")
+        assert answer_of(client)[1] == b"real"
+        assert worker.exchange().status == 200
+
+
 @pytest.mark.parametrize(
     "method, version, fields, reason",
     [

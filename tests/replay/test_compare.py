@@ -3,6 +3,8 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from sp_proxy.core.redact.json_paths import parse
 from sp_proxy.replay.compare import MAX_DIFFERENCES, MAX_SHOWN, Answer, Comparer, Comparison
@@ -48,6 +50,36 @@ def test_differences_are_named_by_their_path(was, now, difference):
 def test_numbers_keep_all_their_digits():
     assert places(compared('{"a":0.10000000000000000001}', b'{"a":0.1}')) == ["$.a"]
     assert places(compared('{"a":12345678901234567890}', b'{"a":12345678901234567891}')) == ["$.a"]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def told_apart(value: Any) -> Any:
+    """A value that is equal to another only if JSON's are: true is not 1, and 1 is 1.0."""
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, dict):
+        return {key: told_apart(each) for key, each in value.items()}
+    return [told_apart(each) for each in value] if isinstance(value, list) else value
+
+
+@given(values, values)
+def test_exactly_different_documents_differ(was, now):
+    assert compared(json.dumps({"v": was}), {"v": was}) == Comparison(())
+    assert bool(compared(json.dumps({"v": was}), {"v": now}).differences) == (told_apart(was) != told_apart(now))
+
+
+@given(st.lists(values, max_size=6), st.randoms())
+def test_no_order_makes_a_difference_where_it_says_nothing(listed, random):
+    shuffled = random.sample(listed, len(listed))
+    assert compared({"l": listed}, {"l": shuffled}, unordered=(parse("$.l"),)) == Comparison(())
+    assume(listed)
+    assert places(compared({"l": listed}, {"l": shuffled[1:]}, unordered=(parse("$.l"),))) != []
 
 
 def test_status_and_headers():

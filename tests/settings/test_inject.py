@@ -1,6 +1,9 @@
+import pytest
+
 from sp_proxy.inject.config import InjectConfig
 from sp_proxy.settings import checks
 from sp_proxy.settings.engine import hand_over_rules, inject_config, mitm_config
+from sp_proxy.settings.errors import SettingsError
 from sp_proxy.settings.flags import parse_assignments
 from sp_proxy.settings.inject import Inject
 from sp_proxy.settings.source import Source
@@ -31,6 +34,14 @@ def test_the_embedded_backend_is_asked_and_a_warning_is_loud():
     (warning,) = loaded.warnings
     assert "FOR TESTS ONLY" in warning
     assert "http://127.0.0.1:4318/v1/inject" in warning
+
+
+def test_whom_it_may_ask_is_limited_as_where_it_may_send():
+    values = {"backend.enabled": "true", "inject.enabled": "true", "approved_backends": '["127.0.0.1"]'}
+    assert load(**values).settings.inject.enabled
+    with pytest.raises(SettingsError) as caught:
+        load(**values, **{"inject.url": "https://elsewhere.example/v1/inject"})
+    assert "whose host is not in approved_backends" in caught.value.problems[0]
 
 
 def test_another_backend_does_not_get_the_token():
