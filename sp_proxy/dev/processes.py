@@ -4,6 +4,7 @@ The command of the single form keeps the terminal instead: it is the foreground 
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -109,6 +110,13 @@ def stop_all(running: Sequence[Running]) -> None:
             each.send(signal.SIGKILL)
             each.process.wait()
         each.finish()
+
+
+def require_program(name: str, directory: Path) -> None:
+    """Raises DevError for a program that is not there: better said before anything is started."""
+    found = (directory / name).is_file() if "/" in name else shutil.which(name) is not None
+    if not found:
+        raise DevError(f"{name}: no such program")
 
 
 def _on_terminal() -> bool:

@@ -10,13 +10,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 from msgspec import Struct
 from rich.console import Console
@@ -25,24 +23,23 @@ from rich.text import Text
 
 from sp_proxy.demo import runs
 from sp_proxy.demo.errors import NotPermittedError, StoppedError
-from sp_proxy.demo.inquiries import Unanswered
 from sp_proxy.dev import environment, pods, screen, trust, wiring
+from sp_proxy.dev.arrivals import catch_up
 from sp_proxy.dev.calls import Exchanges
 from sp_proxy.dev.errors import DevError
 from sp_proxy.dev.health import Health
 from sp_proxy.dev.identity import acting_as, invoking
 from sp_proxy.dev.layout import DAEMON_USER, Common
 from sp_proxy.dev.pods import Pods
-from sp_proxy.dev.processes import STOP_SECONDS
+from sp_proxy.dev.processes import STOP_SECONDS, require_program
 from sp_proxy.dev.project import Project
 from sp_proxy.dev.screen import Row
+from sp_proxy.dev.signals import Signals
 from sp_proxy.dev.stage import Stage
 from sp_proxy.dev.wiring import PREFIX
 
 _REFRESH_SECONDS = 0.5
-_PAGE = 500
 _TOLD_EXCHANGES = 10
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PRELOAD = Path(__file__).with_name("node.cjs")
 
 
@@ -67,35 +64,6 @@ class Options(Struct, frozen=True):
     intercept: bool = True
     stay: bool = False
     """Keep the dashboard when the services have ended, until Ctrl-C."""
-
-
-class Signals:
-    """The signals that ask for the end, from now to the end of the process: a late Ctrl-C has nothing to cut."""
-
-    def __init__(self) -> None:
-        self._arrived = threading.Event()
-        self.numbers: list[int] = []
-        for number in _SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                signal.signal(number, self._note)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait; returns early, and True, when a signal has come that was not forgotten."""
-        return self._arrived.wait(seconds)
-
-    def wait_or_stop(self, seconds: float) -> None:
-        """Wait; raises StoppedError when a signal has come."""
-        if self.wait(seconds):
-            raise StoppedError
-
-    def forget(self) -> None:
-        """What came was another one's to follow."""
-        self.numbers.clear()
-        self._arrived.clear()
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.numbers.append(number)
-        self._arrived.set()
 
 
 def run(options: Options, console: Console) -> int:
@@ -206,7 +174,7 @@ class Run:
             while not self._signals.wait(_REFRESH_SECONDS):
                 stage.check()
         stage.stop_daemons()
-        self._ask(stage)
+        catch_up(self._exchanges, stage.backend)
         self._tell()
         return code
 
@@ -229,7 +197,7 @@ class Run:
         with Health(stage.members) as health, self._display(stage, health) as show:
             while not self._signals.wait(_REFRESH_SECONDS):
                 stage.check()
-                self._ask(stage)
+                catch_up(self._exchanges, stage.backend)
                 show(False)
                 codes = {member.name: member.running.exit_code for member in stage.members if member.running}
                 failed = [(name, code) for name, code in codes.items() if code]
@@ -288,18 +256,6 @@ class Run:
 
             yield draw
 
-    def _ask(self, stage: Stage) -> None:
-        """Get what the backend has got since the last time, and a little of what was before that."""
-        before = ""
-        with suppress(Unanswered):
-            while True:
-                known = len(self._exchanges) + self._exchanges.forgotten
-                page = stage.backend.json(f"/api/v1/exchanges?limit={_PAGE}" + (f"&before={before}" if before else ""))
-                self._exchanges.add(reversed(page["exchanges"]))
-                before = page["next"]
-                if not before or len(self._exchanges) + self._exchanges.forgotten - known < len(page["exchanges"]):
-                    return
-
     # ---- what is said
 
     def _tell(self) -> None:
@@ -329,13 +285,6 @@ class Run:
             wanted = desktop and self._console.is_terminal and os.geteuid() != 0
         if wanted and not webbrowser.open(url):
             self._say(f"no browser could be opened; the dashboard is at {url}")
-
-
-def require_program(name: str, directory: Path) -> None:
-    """Raises DevError for a program that is not there: better said before anything is started."""
-    found = (directory / name).is_file() if "/" in name else shutil.which(name) is not None
-    if not found:
-        raise DevError(f"{name}: no such program")
 
 
 def _run_directory(parent: Path, stack: ExitStack) -> Path:

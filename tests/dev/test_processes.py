@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sp_proxy.dev.errors import DevError
-from sp_proxy.dev.processes import Running, stop_all
+from sp_proxy.dev.processes import Running, require_program, stop_all
 
 
 class Lines:
@@ -85,3 +85,12 @@ def test_a_line_without_end_is_broken(monkeypatch):
 def test_what_cannot_be_started_is_one_line(tmp_path, command, directory, said):
     with pytest.raises(DevError, match=f"shop: .*{said}: no such file or directory"):
         Running("shop", [command], os.environ, tmp_path / directory, Lines())
+
+
+def test_a_program_that_is_not_there(tmp_path):
+    (tmp_path / "there").write_text("")
+    require_program("./there", tmp_path)
+    require_program("sh", tmp_path)
+    for name in ("./missing", "no-such-program-anywhere"):
+        with pytest.raises(DevError, match="no such program"):
+            require_program(name, tmp_path)

@@ -1,49 +1,26 @@
-"""The signals; whole runs are in ``tests/e2e/test_dev.py``."""
-
-import os
-import signal
-import subprocess
-import sys
+"""What a run looks at before it begins; whole runs are in ``tests/e2e/test_dev.py``."""
 
 import pytest
+from rich.console import Console
 
-from sp_proxy.demo.errors import StoppedError
-from sp_proxy.dev import run
 from sp_proxy.dev.errors import DevError
+from sp_proxy.dev.project import single
+from sp_proxy.dev.run import Options, Run
+from sp_proxy.dev.signals import Signals
 
 
-@pytest.fixture
-def signals(monkeypatch):
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield run.Signals()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+class NoSignals(Signals):
+    """Of a process which has others to follow: this test's."""
+
+    def __init__(self) -> None:
+        """Nothing is registered."""
 
 
-def test_signals_are_noted_and_may_be_forgotten(signals):
-    signals.wait_or_stop(0)
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert signals.wait(30)
-    with pytest.raises(StoppedError):
-        signals.wait_or_stop(0)
-    assert signals.numbers == [signal.SIGTERM]
-    signals.forget()
-    assert not signals.wait(0)
-
-
-def test_a_program_that_is_not_there(tmp_path):
-    (tmp_path / "there").write_text("")
-    run.require_program("./there", tmp_path)
-    run.require_program("sh", tmp_path)
-    for name in ("./missing", "no-such-program-anywhere"):
-        with pytest.raises(DevError, match="no such program"):
-            run.require_program(name, tmp_path)
-
-
-def test_nohup_is_heeded():
-    code = (
-        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from sp_proxy.dev.run import Signals; Signals();"
-        "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "True\n"
+@pytest.mark.parametrize(
+    "words, user, said",
+    [(["no-such-program-anywhere"], "", "no such program"), (["true"], "root", "--user is for namespaces")],
+)
+def test_what_cannot_be_is_said_before_anything_is_started(words, user, said):
+    options = Options(single(tuple(words), "", None, None), single=True, explicit=True, user=user)
+    with pytest.raises(DevError, match=said):
+        Run(options, Console(), NoSignals()).run()

@@ -1,0 +1,24 @@
+"""What the backend has got since it was asked the last time."""
+
+from contextlib import suppress
+
+from sp_proxy.demo.inquiries import BackendApi, Unanswered
+from sp_proxy.dev.calls import Exchanges
+
+PAGE = 500
+
+
+def catch_up(exchanges: Exchanges, backend: BackendApi) -> None:
+    """Add what is new, and once more the latest of what is known: its other half may have come meanwhile.
+
+    A backend that does not answer is asked again the next time.
+    """
+    before = ""
+    with suppress(Unanswered):
+        while True:
+            known = len(exchanges) + exchanges.forgotten
+            page = backend.json(f"/api/v1/exchanges?limit={PAGE}" + (f"&before={before}" if before else ""))
+            exchanges.add(reversed(page["exchanges"]))
+            before = page["next"]
+            if not before or len(exchanges) + exchanges.forgotten - known < len(page["exchanges"]):
+                return
