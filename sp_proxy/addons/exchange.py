@@ -1,16 +1,10 @@
 """What a capture hook is called with: ``def exchange(ex)``. Its docstrings are the reference of ``docs/addons.md``."""
 
-import re
-from typing import Final
 from urllib.parse import parse_qsl
 
 from sp_proxy.addons.message import Message
-from sp_proxy.addons.wire import MAX_COPIES, MAX_TAGS, Changed, Emitted, clean
+from sp_proxy.addons.wire import LABEL, MAX_COPIES, MAX_TAGS, METRIC, NAME, Changed, Emitted, clean
 from sp_proxy.core.exchange import Exchange
-
-NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class CapturedExchange:

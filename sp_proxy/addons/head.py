@@ -4,11 +4,10 @@ import re
 from typing import Final, override
 
 from sp_proxy.addons.headers import Headers
-from sp_proxy.addons.wire import MAX_TAGS, clean
+from sp_proxy.addons.wire import MAX_TAGS, NAME, clean
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.head_edits import OWN, HeadEdit
 
-NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._\[\]:-]{1,255}")
 MAX_ADDED: Final = 16384
 """Bytes of fields that hooks add to one head."""

@@ -226,7 +226,7 @@ class AddonProcess:
         for fault in done.faults:
             self._tell(fault)
         for line in done.said[: wire.MAX_SAID]:
-            log.info("addon_says", addon=self.name, text=line)
+            log.info("addon_says", addon=self.name, text=line[: wire.MAX_TEXT])
         if called and len(done.failed) >= called:
             self._failed_calls += called
             if self._failed_calls >= MAX_FAILED:

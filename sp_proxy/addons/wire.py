@@ -4,12 +4,20 @@ What comes from the hook's process is foreign: it is read into these types or no
 change. Records themselves never come back.
 """
 
+import re
 import socket
+from typing import Final
 
 from msgspec import Struct, msgpack
 
 from sp_proxy.channel.frames import LENGTH, MAX_FRAME_BYTES
 from sp_proxy.core.exchange import Exchange
+
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+"""Of a tag."""
+METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+MAX_LABELS = 8
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -142,12 +150,18 @@ def is_sound(done: Done, count: int) -> bool:
         all(0 <= place < count for place in (*done.replaced, *done.failed, *done.skipped))
         and all(each in replaced and number <= MAX_COPIES for each, number in parts.items())
         and len(set(done.skipped)) == len(done.skipped)
-        and all(_fits(each.tags) and len(each.name) <= MAX_TEXT for each in done.changed)
+        and all(_fits(each.tags, NAME, MAX_TAGS) and len(each.name) <= MAX_TEXT for each in done.changed)
+        and all(METRIC.fullmatch(each.name) and _fits(each.labels, LABEL, MAX_LABELS) for each in done.emitted)
+        and all(len(each.kind) <= MAX_TEXT for each in done.faults)
     )
 
 
-def _fits(tags: Labels) -> bool:
-    return len(tags) <= MAX_TAGS and all(len(part) <= MAX_TEXT for tag in tags for part in tag)
+def _fits(pairs: Labels, name: re.Pattern[str], most: int) -> bool:
+    return (
+        len(pairs) <= most
+        and all(name.fullmatch(key) and len(value) <= MAX_TEXT for key, value in pairs)
+        and len(dict(pairs)) == len(pairs)
+    )
 
 
 def read(sock: socket.socket) -> bytes:

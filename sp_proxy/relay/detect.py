@@ -33,7 +33,9 @@ class Detection:
 
     def proxy_front(self, counters: defaultdict[str, int]) -> ProxyFront:
         """For a connection to the explicit proxy."""
-        return ProxyFront(self._rules, counters, self._max_head_size, engine=self._sender is not None, claims=self._claims)
+        return ProxyFront(
+            self._rules, counters, self._max_head_size, engine=self._sender is not None, claims=self._claims
+        )
 
     @staticmethod
     def next_tap(context: TapContext, endpoints: Endpoints, held: bytes) -> Tap:

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from sp_proxy.addons import wire
-from sp_proxy.addons.wire import Done, Fault, Loaded, Setup, Task
-from tests.exporter.rig import make_exchanges
+from sp_proxy.addons.exchange import unchanged
+from sp_proxy.addons.wire import Done, Emitted, Fault, Loaded, Setup, Task
+from tests.exporter.rig import make_exchange, make_exchanges
 
 
 def test_messages_come_through():
@@ -39,5 +40,21 @@ def test_too_long_ones_are_refused(monkeypatch):
 def test_answers_that_name_other_records_are_not_sound():
     empty = Done([], [], [], [], [], [], [], 0.0)
     assert wire.is_sound(empty, 1)
-    for values in ({"replaced": [1]}, {"failed": [-1]}, {"skipped": [0, 0]}):
+    change = unchanged(make_exchange(), 0)
+    tagged = msgspec.structs.replace(change, tags=(("a\nb", "1"),))
+    good = {"replaced": [0], "changed": [change], "emitted": [Emitted("a", (("b", "c"),), 1.0, 0)]}
+    assert wire.is_sound(msgspec.structs.replace(empty, **good), 1)
+    for values in (
+        {"replaced": [1]},
+        {"failed": [-1]},
+        {"skipped": [0, 0]},
+        {"changed": [change]},
+        {"replaced": [0], "changed": [change] * 33},
+        {"replaced": [0], "changed": [tagged]},
+        {"replaced": [0], "changed": [msgspec.structs.replace(change, name="x" * 9999)]},
+        {"emitted": [Emitted("a b", (), 1.0, 0)]},
+        {"emitted": [Emitted("a", (('b"', "c"),), 1.0, 0)]},
+        {"emitted": [Emitted("a", (("b", "c"), ("b", "d")), 1.0, 0)]},
+        {"faults": [Fault("x" * 9999, 1)]},
+    ):
         assert not wire.is_sound(msgspec.structs.replace(empty, **values), 1)

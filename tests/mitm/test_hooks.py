@@ -65,7 +65,7 @@ def test_a_fault_is_counted_logged_and_stays_here(caplog):
 
 def test_every_name_is_one_of_mitmproxy_s():
     from mitmproxy import eventsequence  # noqa: F401, PLC0415  # declares them, with the next
-    from mitmproxy.proxy import server_hooks  # noqa: F401, PLC0415
     from mitmproxy.hooks import all_hooks  # noqa: PLC0415
+    from mitmproxy.proxy import server_hooks  # noqa: F401, PLC0415
 
     assert set(NAMES) <= set(all_hooks)
