@@ -72,6 +72,29 @@ async def test_a_trace_is_a_tree_of_exchanges_and_spans():
         assert two["span"]["exchange"]["direction"] == "outbound"
         (three,) = two["children"]
         assert (three["span"]["exchange"], three["span"]["kind"], three["children"]) == (None, "internal", [])
+        assert [(row["span_id"][:2], row["depth"]) for row in tree["rows"]] == [
+            ("31", 0),
+            ("32", 1),
+            ("33", 2),
+            ("34", 0),
+        ]
+        path = sum(part["duration_ns"] for part in tree["critical_path"])
+        assert sum(share["duration_ns"] for share in tree["spent"]) == path == 12_000_000
+
+
+async def test_the_halves_of_a_hop_are_one_row():
+    call = exchange_span(trace=TRACE, span=b"1" * 8, service="orders", direction="outbound", host="payment:80")
+    there = exchange_span(trace=TRACE, span=b"2" * 8, parent=b"1" * 8, service="payment", host="payment:80")
+    there.end_time_unix_nano -= 3_000_000
+    async with backend() as client:
+        await send(client, call)
+        address = f"/api/v1/traces/{TRACE.hex()}"
+        (row,) = (await client.get(address)).json()["rows"]
+        assert row["notes"] == ["orders called payment:80; nothing was captured there."]
+        await send(client, there)
+        (row,) = (await client.get(address)).json()["rows"]
+        assert (row["span_id"], row["inbound_span_id"], row["network_ns"]) == ("31" * 8, "32" * 8, 3_000_000)
+        assert row["notes"] == []
 
 
 async def test_sessions():
