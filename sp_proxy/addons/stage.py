@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from sp_proxy.addons.process import AddonProcess, CapturePlan
 from sp_proxy.addons.source import read_hooks
-from sp_proxy.addons.tally import AddonStats
+from sp_proxy.addons.tally import AddonStats, Tally
 from sp_proxy.addons.wire import Changed
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.core.redaction import Redaction, RedactionError
@@ -46,24 +46,34 @@ def capture_plans(addons: Addons) -> tuple[CapturePlan, ...]:
 
 
 class AddonPool:
-    """The processes of all editions: one for each different hook."""
+    """The processes of all editions: one for each different hook. What is counted is an addon's, by its name: it goes on when
+    the file changes, and of two that run side by side, for workers with earlier settings, there is one account.
+    """
 
     def __init__(self) -> None:
         self._processes: dict[CapturePlan, AddonProcess] = {}
+        self._tallies: dict[str, Tally] = {}
 
     def processes(self, plans: Iterable[CapturePlan]) -> list[AddonProcess]:
         """Those of these hooks."""
-        return [self._processes.setdefault(plan, AddonProcess(plan)) for plan in dict.fromkeys(plans)]
+        return [self._processes.get(plan) or self._made(plan) for plan in dict.fromkeys(plans)]
 
     def keep(self, plans: Iterable[CapturePlan]) -> None:
         """End all others."""
         wanted = set(plans)
         for plan in [each for each in self._processes if each not in wanted]:
             self._processes.pop(plan).retire()
+        names = {plan.file.name for plan in wanted}
+        self._tallies = {name: tally for name, tally in self._tallies.items() if name in names}
 
     def stats(self) -> tuple[AddonStats, ...]:
-        """Of each, in the order of their calls."""
-        return tuple(each.stats() for each in self._processes.values())
+        """Of each addon, in the order of their calls; its state is that of its newest process."""
+        return tuple({each.name: each.stats() for each in self._processes.values()}.values())
+
+    def _made(self, plan: CapturePlan) -> AddonProcess:
+        made = self._processes[plan] = AddonProcess(plan)
+        made.tally = self._tallies.setdefault(made.name, made.tally)
+        return made
 
 
 async def work(

@@ -99,3 +99,17 @@ async def test_a_pool_has_one_process_for_each_hook():
     pool.keep([two])
     assert [each.name for each in pool.stats()] == ["two"]
     assert pool.processes([one])[0] is not first[0]
+
+
+async def test_a_pool_keeps_one_account_of_an_addon_over_its_files():
+    pool = AddonPool()
+    before = plan("def exchange(ex): ...", "one")
+    after = plan("def exchange(ex): ex.drop()", "one")
+    (old,) = pool.processes([before])
+    old.tally.called = 3
+    for now in (before, after), (after,):  # side by side, and alone
+        pool.keep(now)
+        assert pool.processes([after])[0].stats().called == 3
+        assert [each.name for each in pool.stats()] == ["one"]
+    pool.keep([])
+    assert pool.processes([after])[0].stats().called == 0
