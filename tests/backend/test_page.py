@@ -44,7 +44,7 @@ def test_scripts_make_no_markup_of_strings():
     for path, file in FILES.items():
         if path.endswith(".js"):
             assert not re.search(sinks, file.body), path
-            for imported in re.findall(rb'from "\./([^"]+)"', file.body):
+            for imported in re.findall(rb'(?:from |import\()"\./([^"]+)"', file.body):
                 assert f"/{imported.decode()}" in FILES
 
 
