@@ -5,6 +5,7 @@ as text, other bytes as bytes. Time and memory stay in proportion to the bodies,
 any order, to a bounded multiple of that.
 """
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -63,11 +64,14 @@ class Comparer:
         placeholders: Placeholders,
         carried: Callable[[str], str] = str,
         carried_paths: tuple[json_paths.Path, ...] = (),
+        host: str = "",
     ) -> None:
+        """``host`` is what the request named: a service that redirects to itself names it."""
         self._rules = rules
         self._placeholders = placeholders
         self._carried = carried
         self._carried_paths = carried_paths
+        self._host = host
         self._found: list[Difference] = []
         self._more = 0
 
@@ -78,6 +82,10 @@ class Comparer:
         if self._rules.status and recorded.status != answer.status:
             self._add("status", str(recorded.status), str(answer.status))
         was, now = dict(recorded.response_fields), dict(answer.fields)
+        if self._host and "location" in was:
+            own = re.compile(rf"(?i)^(https?:)?//{re.escape(recorded.host)}(?=[/?#]|$)")
+            scheme = now.get("location", "").partition("//")[0]
+            was["location"] = own.sub(lambda _: f"{scheme}//{self._host}", was["location"])
         for name in self._rules.headers:
             self._field(name, was.get(name), now.get(name))
         if self._rules.body and recorded.status == answer.status:  # another answer's body says no more

@@ -184,7 +184,8 @@ class _Replay:
                 took = trio.current_time() - began
                 return Outcome(recorded, no_answer=str(error), connected=error.connected, took=took)
             took = trio.current_time() - began
-        comparer = Comparer(self._book.of(recorded), self._placeholders, carried, self._book.carry)
+        host = dict(request.fields)["host"]
+        comparer = Comparer(self._book.of(recorded), self._placeholders, carried, self._book.carry, host)
         comparison = await trio.to_thread.run_sync(self._compare, comparer, recorded, answer, carried)
         return Outcome(recorded, status=answer.status, comparison=comparison, took=took)
 

@@ -95,6 +95,23 @@ def test_status_and_headers():
     assert lenient.compare(was, Answer(500, (), b"other")) == Comparison(())
 
 
+@pytest.mark.parametrize(
+    "was, now, differs",
+    [
+        ("http://shop.local:8080/o/1", "https://target/o/1", False),
+        ("//shop.local:8080", "//target", False),
+        ("http://shop.local:8080/o/1", "https://target/o/2", True),
+        ("http://shop.local:80801/o", "http://target1/o", True),
+        ("http://other/o", "http://target/o", True),
+        ("/o", "/o", False),
+    ],
+)
+def test_a_service_that_redirects_to_itself_names_itself(was, now, differs):
+    comparer = Comparer(Rules(), Placeholders(), host="target")
+    recording = recorded(status=302, response={"headers": [["location", was]]})
+    assert bool(comparer.compare(recording, Answer(302, (("location", now),), b"")).differences) == differs
+
+
 def test_what_is_ignored():
     was, now = {"id": 1, "l": [{"t": 1, "v": 1}, 5]}, {"l": [{"t": 2, "v": 1}, 6], "x": 3}
     assert compared(was, now, ignore=(parse("$.id"), parse("$..t"), parse("$.l[-1]"), parse("x"))) == Comparison(())
