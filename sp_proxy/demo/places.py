@@ -132,6 +132,7 @@ def run_tool(*command: str, failure: type[DemoError] = DemoError, check: bool = 
             check=False,
             timeout=_TOOL_TIMEOUT_SECONDS,
             env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,  # a second Ctrl-C does not cut what takes things down
         )
     except subprocess.TimeoutExpired as error:
         raise DemoError(f"{command[0]} did not end in {_TOOL_TIMEOUT_SECONDS:.0f} seconds") from error

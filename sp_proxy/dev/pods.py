@@ -5,6 +5,7 @@ resolver, and our authority in the certificate stores that it sees (``view.py``)
 loopback by a plain relay, which leads to the service's daemon.
 """
 
+import os
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -142,7 +143,7 @@ class Pods(Stage):
             try:
                 sock = socket.create_server(address, family=family)
             except OSError as error:
-                raise DevError(f"port {port} of {service.name}: {(error.strerror or str(error)).lower()}") from error
+                raise DevError(f"port {port} of {service.name}: {os.strerror(error.errno or 0).lower()}") from error
             self.stack.callback(sock.close)
             self._published.append((sock, index, member))
 

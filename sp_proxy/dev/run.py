@@ -22,7 +22,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sp_proxy.demo import runs
-from sp_proxy.demo.errors import NotPermittedError, StoppedError
+from sp_proxy.demo.errors import DemoError, NotPermittedError, StoppedError
 from sp_proxy.dev import environment, pods, screen, trust, wiring
 from sp_proxy.dev.arrivals import catch_up
 from sp_proxy.dev.calls import Exchanges
@@ -71,7 +71,9 @@ def run(options: Options, console: Console) -> int:
     signals = Signals()
     try:
         return Run(options, console, signals).run()
-    except StoppedError:
+    except (StoppedError, DemoError):
+        if not signals.numbers:
+            raise
         return 128 + signals.numbers[0]
 
 
