@@ -9,8 +9,9 @@ A script that raises costs its own effect. One that blocks the loop is interrupt
 """
 
 import inspect
+import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from types import ModuleType
 from typing import Any, Final
 
@@ -204,7 +205,7 @@ class Scripts:
             with time_limit(self._stuck_after):
                 made = handler(*given)
             if inspect.isawaitable(made):
-                await made
+                await _limited(made, self._stuck_after)
         except Exception as error:  # noqa: BLE001  # a script's fault costs what it would have done
             self._tell(script, error)
         except (SystemExit, KeyboardInterrupt, TooSlowError) as error:
@@ -225,6 +226,23 @@ class Scripts:
         if key not in script.logged and len(script.logged) < 100:
             script.logged.add(key)
             log.error("addon_fault", addon=script.name, kind=fault.kind, place=f"{script.path}:{fault.line}")
+
+
+@types.coroutine
+def _limited(made: Awaitable[Any], seconds: float) -> Generator[Any, Any, Any]:
+    """Await it, each of its steps within the time limit: between two of them the loop serves the others."""
+    steps: Any = made.__await__()
+    step, given = steps.send, None
+    while True:
+        try:
+            with time_limit(seconds):
+                waits_for = step(given)
+        except StopIteration as end:
+            return end.value
+        try:
+            step, given = steps.send, (yield waits_for)
+        except BaseException as error:  # noqa: BLE001  # cancelled, for example: its own affair
+            step, given = steps.throw, error
 
 
 def _hold(message: Message) -> Tee | None:

@@ -24,14 +24,14 @@ addons = [Counting()]
 """
 
 
-async def called(*scripts: FlowScriptConfig, events=("requestheaders", "request"), change=lambda _: None):
+async def called(*scripts: FlowScriptConfig, events=("requestheaders", "request"), change=lambda _: None, flow=None):
     """A flow after these events, and what was counted."""
     counters: defaultdict[str, int] = defaultdict(int)
     master = Master(proxy_options(""), event_loop=asyncio.get_running_loop())
     master._legacy_log_events.uninstall()
     master.addons.add(ProxyOptions())
     made = Scripts(scripts, 0.2, master, Connections(), counters)
-    flow = tflow.tflow(resp=True)
+    flow = flow or tflow.tflow(resp=True)
     change(flow)
     for event in events:
         await getattr(made, event)(flow)
@@ -72,6 +72,27 @@ def test_faults_cost_their_own_effect(fault):
     assert flow.request.headers["good"] == "yes"
     assert counters["script_faults:one"] == (MAX_STUCK if "while" in fault else len(events))
     assert counters["script_calls:good"] == len(events)
+
+
+def test_an_async_one_that_blocks_is_interrupted_and_one_that_waits_is_not():
+    waits = "import asyncio\nasync def request(flow):\n    for _ in range(3): await asyncio.sleep(0.1)\n    flow.comment = 'waited'\n"
+    blocks = "import asyncio\nasync def request(flow):\n    await asyncio.sleep(0)\n    while True: pass\n"
+    flow, counters, _ = asyncio.run(called(script(blocks), script(waits, name="two"), events=("request",) * 5))
+    assert (counters["script_faults:one"], counters["script_calls:two"]) == (MAX_STUCK, 5)
+    assert flow.comment == "waited"
+
+
+def test_an_async_one_is_cancelled_with_its_flow():
+    text = "import asyncio\nasync def request(flow):\n    try: await asyncio.sleep(60)\n    finally: flow.comment = 'over'\n"
+
+    async def cancelled():
+        flow = tflow.tflow()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await called(script(text), events=("request",), flow=flow)
+        return flow.comment
+
+    assert asyncio.run(cancelled()) == "over"
 
 
 def recording(passed: list[bytes]):
