@@ -7,6 +7,7 @@ arrives.
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from tests.netns import Namespace
 
 WRITERS = ("nft", "iptables-nft", "iptables-legacy")
 HEARTBEAT_SECONDS = 2
+SLOW_PORT = 9006
 MARGIN = 1.0
 """Seconds beyond the timeout: the kernel's granularity, and a busy machine."""
 STUCK = """
@@ -198,3 +200,28 @@ def test_a_daemon_that_is_asked_to_end_refuses_nobody(pair: Pair):
             found.start()
             found.becomes(True)
         assert going.failures == []
+
+
+def test_a_second_signal_resets_what_is_open_and_the_next_connections_go_straight(pair: Pair):
+    """An answer that is cut off must not look complete, on either side."""
+    with case(pair, "nft") as found, found.outside.call(partial(socket.create_server, ("", SLOW_PORT))) as origin:
+        origin.settimeout(TIMEOUT)
+        connect = partial(socket.create_connection, (found.outside.ipv4, SLOW_PORT), TIMEOUT)
+        with found.pod.call(connect) as client:
+            server, _ = origin.accept()
+            with server:
+                server.settimeout(TIMEOUT)
+                client.sendall(b"GET /cut HTTP/1.0\r\n\r\n")
+                assert b"x-sp-service-name: shop" in server.recv(65536)
+                server.sendall(b"HTTP/1.0 200 OK\r\n\r\nhalf of it")
+                answer = b""
+                while not answer.endswith(b"half of it"):
+                    answer += client.recv(65536)
+                found.daemon.process.send_signal(signal.SIGTERM)
+                eventually(lambda: found.daemon.log, lambda log: '"draining"' in log, "draining")
+                found.daemon.process.send_signal(signal.SIGTERM)
+                for end in (client, server):
+                    with pytest.raises(ConnectionResetError):
+                        end.recv(1)
+        assert found.daemon.process.wait(TIMEOUT) == 128 + signal.SIGTERM
+        assert found.redirected() == (False, False)
