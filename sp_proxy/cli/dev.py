@@ -14,25 +14,37 @@ CANNOT_GO_ON = 1
 _PLAIN_WIDTH = 160
 
 
+# Options behind the command are the command's own, with or without a `--` before it.
+app = typer.Typer(add_completion=False)
+
+
+@app.command("dev", context_settings={"allow_interspersed_args": False})
 def dev(
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- COMMAND...]", help="What to run; without it, the services of --file."),
+        typer.Argument(metavar="COMMAND", help="What to run; without it, the services of --file."),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", metavar="FILE", help="TOML with the services; by default sp-dev.toml."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="Where the application is called, and captured.")
+        int | None,
+        typer.Option("--port", min=1, max=65535, metavar="PORT", help="Where the application is called, and captured."),
     ] = None,
     to: Annotated[
         int | None,
         typer.Option(
-            "--to", min=1, max=65535, help="Where it listens; by default on a free port, which it finds in PORT."
+            "--to",
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="Where it listens; by default on a free port, which it finds in PORT.",
         ),
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="The service's name; by default that of the command.")] = "",
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="The service's name; by default that of the command.")
+    ] = "",
     explicit: Annotated[
         bool, typer.Option("--proxy", help="As root too: by proxy variables, without network namespaces.")
     ] = False,
@@ -43,6 +55,7 @@ def dev(
         list[int] | None,
         typer.Option(
             "--host-port",
+            metavar="PORT",
             min=1,
             max=65535,
             help="As root: a port of this host's loopback to be reached too. Repeatable.",
@@ -50,7 +63,13 @@ def dev(
     ] = None,
     dashboard_port: Annotated[
         int | None,
-        typer.Option("--dashboard-port", min=1, max=65535, help="By default 4318, or a free one if that is taken."),
+        typer.Option(
+            "--dashboard-port",
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="By default 4318, or a free one if that is taken.",
+        ),
     ] = None,
     open_browser: Annotated[
         bool | None,

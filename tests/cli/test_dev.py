@@ -34,6 +34,12 @@ def test_one_command(given):
     assert (options.user, options.open_browser, options.intercept) == ("ann", False, False)
 
 
+def test_what_stands_behind_the_command_is_its_own(given):
+    assert main(["dev", "--no-https", "npm", "start", "--port", "5"]) == 3
+    assert given[0].project.services[0].words == ["npm", "start", "--port", "5"]
+    assert not given[0].intercept
+
+
 def test_a_file(given, tmp_path, monkeypatch):
     (tmp_path / "sp-dev.toml").write_text('[[service]]\nname = "a"\ncommand = "x"\n')
     monkeypatch.chdir(tmp_path)
