@@ -46,9 +46,13 @@ class Inject:
     def requestheaders(self, flow: HTTPFlow) -> None:
         """Decide, and hold the body."""
         exchange = self._exchange(flow)
-        tee = flow.request.stream
-        if exchange is None or not exchange.capture or not callable(tee) or flow.error is not None:
+        if exchange is None or not exchange.capture or flow.error is not None:
             return
+        stream = flow.request.stream
+        if stream and not callable(stream):
+            return
+        # Flow scripts may hold it already; they see it first.
+        tee: Callable[[bytes], object] = stream if callable(stream) else _recorded_by_scripts
         authority = exchange.authority.decode("utf-8", "replace")
         if self._hosts and not any(search(authority) for search in self._hosts):
             return
@@ -66,11 +70,13 @@ class Inject:
         if tee is None or exchange is None:
             return
         content = flow.request.raw_content
-        if content is None:  # it had no length after all, and was too long
-            self._count("too_large")
-            return
         if content:
             tee(content)
+        if flow.response is not None:
+            return  # a flow script has answered
+        if content is None or len(content) > self._config.max_body:  # it had no length after all, and was too long
+            self._count("too_large")
+            return
         try:
             question = self._question(exchange, flow.request, content)
         except RedactionError:
@@ -120,6 +126,10 @@ class Inject:
         )
         config = self._config
         return encode_lookup(lookup, self._redactor, public_key=config.public_key, resource_type=config.resource_type)
+
+
+def _recorded_by_scripts(_content: bytes) -> None:
+    """``scripts.py`` records what they make of it."""
 
 
 def unfit(request: Request, max_body: int) -> str:

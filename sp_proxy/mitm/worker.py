@@ -123,8 +123,9 @@ class MitmWorker:
         except (OSError, ValueError) as error:  # certificate authorities, patterns: the traffic goes on without answers
             log.error("inject_impossible", reason=str(error))  # noqa: TRY400
             return
-        # What has no length that can be known is held no further than this.
-        self._options.update(stream_large_bodies=str(config.max_body))  # type: ignore[no-untyped-call]
+        if self._scripts is None:
+            # What has no length that can be known is held no further than this; scripts have a limit of their own.
+            self._options.update(stream_large_bodies=str(config.max_body))  # type: ignore[no-untyped-call]
         self._hooks.add(inject, ("requestheaders", "request", "error"))
         log.warning("inject_for_tests_only", asked=urlsplit(config.url).hostname)
 

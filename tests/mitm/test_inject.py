@@ -10,6 +10,7 @@ from sp_proxy.core.exchange import Direction
 from sp_proxy.core.redact.config import RedactionConfig, RuleConfig
 from sp_proxy.inject.config import InjectConfig
 from sp_proxy.inject.wire import Stored
+from sp_proxy.mitm.config import FlowScriptConfig
 from sp_proxy.mitm.inject import response_of, unfit
 from tests.backend.requests import exchange_span
 from tests.cli.backends import holding
@@ -137,6 +138,29 @@ def test_nobody_to_ask_and_other_hosts():
                     assert answer_of(client)[1] == b"real"
                     assert worker.exchange().status == 200
                 worker.counter("inject:timeout", 1)
+
+
+def test_flow_scripts_come_first(backend):
+    script = """
+from mitmproxy import http
+def request(flow):
+    if flow.request.path == "/scripted":
+        flow.response = http.Response.make(418, b"script")
+    else:
+        flow.request.path = "/stored"
+"""
+    options = {
+        "inject": InjectConfig(f"{backend}/v1/inject", timeout=30.0),
+        "scripts": (FlowScriptConfig("one", "/x/one.py", script, (".",)),),
+    }
+    with RunningMitm(options=options) as worker, Origin() as there:
+        with worker.connect(there.address, request("/scripted")) as client, there.accept():
+            assert answer_of(client)[1] == b"script"
+            assert worker.exchange().status == 418
+        with worker.connect(there.address, request("/else")) as client, there.accept():
+            assert answer_of(client)[1] == b'{"stored":true}'
+        worker.counter("inject:hit", 1)
+        assert worker.exchanges == []
 
 
 def test_without_its_authorities_the_traffic_goes_on():
