@@ -6,7 +6,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "check":
         from sp_proxy.addons.check import answer
 
-        sys.exit(answer())
+        answer()
     from sp_proxy.addons.host import main
 
-    sys.exit(main(int(sys.argv[1])))
+    main(int(sys.argv[1]))

@@ -5,22 +5,24 @@ so that one slow record costs that record only, and again by the exporter, which
 """
 
 import contextlib
+import faulthandler
 import inspect
 import io
 import os
+import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, override
 
 from sp_proxy.addons import wire
 from sp_proxy.addons.exchange import CapturedExchange, instead
-from sp_proxy.addons.loading import LOAD_SECONDS, TooSlowError, confine, fault_of, load, time_limit
+from sp_proxy.addons.loading import LOAD_SECONDS, TooSlowError, confine, end_after, fault_of, load, time_limit
 from sp_proxy.addons.wire import MAX_SAID, Changed, Done, Emitted, Fault, Loaded, Setup, Task
 
-ORPHAN_LOOK: Final = 1.0
+STUCK: Final = 10.0
+"""Seconds beyond all limits after which nobody is left who would end it."""
 MAX_EMITTED: Final = 4096
 """Changes of metrics for each task."""
 AT_ONCE: Final = 32
@@ -136,10 +138,10 @@ class Work:
             del self._emitted[emitted:]
 
 
-def serve(sock: socket.socket) -> int:
+def serve(sock: socket.socket) -> None:
     """Do what the exporter asks for until it is gone."""
     setup = wire.decode_setup(wire.read(sock))
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_after(LOAD_SECONDS + STUCK)
     said = Said()
     sys.stdout = sys.stderr = said
     confine(setup.max_memory)
@@ -148,18 +150,18 @@ def serve(sock: socket.socket) -> int:
             hook = load(setup.name, setup.path, setup.text).__dict__["exchange"]
     except BaseException as error:  # noqa: BLE001  # see loading.check_loads
         sock.sendall(wire.frame(Loaded(fault_of(error, setup.path))))
-        return 1
+        return
+    faulthandler.cancel_dump_traceback_later()
     sock.sendall(wire.frame(Loaded()))
     if inspect.iscoroutinefunction(hook):
         import trio  # noqa: PLC0415
 
         trio.run(_serve_async, sock, setup, hook, said)
-        return 0
+        return
     while payload := wire.read(sock):
-        work = Work(setup, hook, wire.decode_task(payload))
-        work.run()
+        with _task_of(setup, hook, payload) as work:
+            work.run()
         sock.sendall(wire.frame(work.done(said.take())))
-    return 0
 
 
 async def _serve_async(sock: socket.socket, setup: Setup, hook: Callable[[CapturedExchange], Any], said: Said) -> None:
@@ -171,20 +173,24 @@ async def _serve_async(sock: socket.socket, setup: Setup, hook: Callable[[Captur
         payload = wire.read(sock)
         if not payload:
             return
-        work = Work(setup, hook, wire.decode_task(payload))
-        await work.run_async()
+        with _task_of(setup, hook, payload) as work:
+            await work.run_async()
         sock.sendall(wire.frame(work.done(said.take())))
 
 
-def _end_with(parent: int) -> None:
-    """End when the supervisor is gone, whatever the hook does: nobody else would."""
-    while os.getppid() == parent:
-        time.sleep(ORPHAN_LOOK)
-    os._exit(1)
+@contextlib.contextmanager
+def _task_of(setup: Setup, hook: Callable[[CapturedExchange], Any], payload: bytes) -> Iterator[Work]:
+    """A task, and the end of this process if it does not end: the exporter ends a stuck one, unless it is gone itself."""
+    task = wire.decode_task(payload)
+    end_after(task.seconds + setup.call_budget + STUCK)
+    yield Work(setup, hook, task)
+    faulthandler.cancel_dump_traceback_later()
 
 
-def main(descriptor: int) -> int:
-    """Run in this process; its exit code."""
-    with socket.socket(fileno=descriptor) as sock, contextlib.suppress(OSError):
-        return serve(sock)
-    return 1
+def main(descriptor: int) -> None:
+    """Run in this process until the exporter is gone, or has no use for it; then end it with all that the hook has started."""
+    try:
+        with socket.socket(fileno=descriptor) as sock, contextlib.suppress(OSError):
+            serve(sock)
+    finally:
+        os.killpg(0, signal.SIGKILL)

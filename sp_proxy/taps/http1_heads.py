@@ -135,7 +135,8 @@ class Heads:
             plain,
             edit,
         )
-        return self._requests.keep(head, read, len(head)) if plain else read
+        weight = len(head) + len(edit.lines) if edit is not None else len(head)
+        return self._requests.keep(head, read, weight) if plain else read
 
     def response(self, head: bytes) -> ResponseHead | None:
         """Likewise, of a response."""
