@@ -95,6 +95,10 @@ def attempt(
             "--filter", metavar="QUERY", help="Only these exchanges, for example: 'service:orders time>=-1h'."
         ),
     ] = "",
+    current: Annotated[
+        Path | None,
+        typer.Option("--current", metavar="FILE", help="The one in force: say what it leaves out and FILE does not."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many at most.")] = 10_000,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     assignments: SetOption = None,
@@ -109,6 +113,7 @@ def attempt(
     from sp_proxy.patterns import compile_pattern
     from sp_proxy.settings.project import admission_config, policy_config, redaction_config
     from sp_proxy.trial.feed import Feed
+    from sp_proxy.trial.openings import openings, redaction_openings
     from sp_proxy.trial.report import as_json as plain
     from sp_proxy.trial.report import lines, table
     from sp_proxy.trial.trial import Trial
@@ -126,6 +131,12 @@ def attempt(
     with asking(url, file, assignments) as client:
         client.download("jsonl", query, feed, limit)
     result = trial.result()
+    if current is not None:
+        before = load_or_exit(current, sends=False).settings
+        result.opens = [
+            *openings(policy_config(before), policy_config(settings)),
+            *redaction_openings(redaction_config(before), redaction),
+        ]
     if as_json:
         print(json.dumps(plain(result)))
     else:

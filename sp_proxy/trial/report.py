@@ -19,6 +19,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "redacted": _plain(result.redacted.values()),
         "rules_without_a_decision": result.unused,
         "unreadable": result.unreadable,
+        "opens": result.opens,
         "differs": result.differs,
     }
 
@@ -43,19 +44,23 @@ def table(result: Result) -> Table:
 
 def lines(result: Result) -> Iterator[str]:
     """What the table does not say."""
+    for opening in result.opens or ():
+        yield f"cannot be known, as it was not captured: {opening}"
     if not result.looked_at:
         yield "nothing was captured that could be looked at"
         return
     if result.unused:
         yield f"decided about nothing here: {', '.join(result.unused)}: never asked, or not captured until now"
-    yield "what the configuration in force leaves out was not captured: whether it would be now cannot be known"
+    if result.opens is None:
+        yield "what the configuration in force leaves out was not captured: what would be now cannot be known (--current)"
     if result.unreadable:
         yield f"{result.unreadable} lines of the backend could not be read"
     lost = sum(group.count for group in result.lost.values())
+    exchanges = f"{result.looked_at} exchange{'' if result.looked_at == 1 else 's'}"
     yield (
-        f"{result.looked_at} exchanges: {result.stay} stay, {lost} would no longer be captured"
-        if result.differs
-        else f"{result.looked_at} exchanges: no difference"
+        f"{exchanges}: {result.stay} stay, {lost} would no longer be captured"
+        if result.lost or result.redacted
+        else f"{exchanges}: no difference{' to what was captured' if result.opens else ''}"
     )
 
 

@@ -51,11 +51,13 @@ class Result(Struct):
     unused: list[str] = []
     """Rules of the configuration that decided about nothing here."""
     unreadable: int = 0
+    opens: list[str] | None = None
+    """What the configuration in force leaves out and this one does not; None where that one was not given."""
 
     @property
     def differs(self) -> bool:
-        """Whether anything would change of what was captured."""
-        return bool(self.lost or self.redacted)
+        """Whether anything would change, as far as it can be told."""
+        return bool(self.lost or self.redacted or self.opens)
 
 
 class _Ended(Struct, frozen=True):

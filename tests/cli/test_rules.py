@@ -161,6 +161,18 @@ def test_no_difference(tmp_path, backend, capsys):
     assert "\x1b" not in out
 
 
+def test_what_begins_to_be_captured(file, tmp_path, backend, capsys):
+    new = tmp_path / "new.yaml"
+    new.write_text("redaction: {detectors: {jwt: off}}")
+    assert main(["rules", "try", str(new), "--backend", backend, "--current", file]) == 3
+    out = capsys.readouterr().out
+    assert "cannot be known, as it was not captured: server[1], which excludes, is gone (path '/internal')" in out
+    assert "there are no collection rules any more: everything is captured" in out
+    assert "the detector jwt is off: what it took out is left in" in out
+    assert "7 exchanges: no difference" in out
+    assert main(["rules", "try", file, "--set", "sampling.ratio=1", "--backend", backend, "--current", "/nowhere"]) == 2
+
+
 def test_what_goes_wrong_with_a_trial_is_one_line(file, backend, capsys):
     assert main(["rules", "try", file, "--backend", backend, "--filter", "servise:x"]) == 2
     assert main(["rules", "try", file, "--backend", "http://127.0.0.1:1"]) == 1

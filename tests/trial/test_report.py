@@ -39,6 +39,16 @@ def test_for_programs():
     assert data["rules_without_a_decision"] == ["server[1]"]
 
 
+def test_what_is_let_in():
+    result = Result(looked_at=1, stay=1, opens=["server[1] is new (path '/a')"])
+    assert list(lines(result)) == [
+        "cannot be known, as it was not captured: server[1] is new (path '/a')",
+        "1 exchange: no difference to what was captured",
+    ]
+    assert result.differs
+    assert as_json(result)["opens"] == ["server[1] is new (path '/a')"]
+
+
 def test_nothing_to_say():
     assert list(lines(Result())) == ["nothing was captured that could be looked at"]
     assert list(lines(Result(looked_at=2, stay=2)))[-1] == "2 exchanges: no difference"
