@@ -153,7 +153,9 @@ class Reloader:
         )
 
     async def _prepare(self, parts: Parts) -> tuple[Blueprint, Prepared]:
-        """All that can be found out without changing anything, in a thread: it takes some ten milliseconds."""
+        """All that can be found out without changing anything, in a thread: it takes some ten milliseconds, and as long as addons
+        like where there are some. A daemon that ends does not wait for it.
+        """
 
         def prepare() -> tuple[Blueprint, Prepared]:
             loaded = self.source.load()
@@ -162,7 +164,7 @@ class Reloader:
             return make_blueprint(loaded, self._environ), parts.capture.exporter.prepare(loaded.settings)
 
         try:
-            return await trio.to_thread.run_sync(prepare)
+            return await trio.to_thread.run_sync(prepare, abandon_on_cancel=True)
         except SettingsError as error:
             raise RefusedError(error.problems) from error
         except ValueError as error:

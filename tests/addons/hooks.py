@@ -1,7 +1,10 @@
 """Hooks written as text, and processes that run them."""
 
+import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from textwrap import dedent
 
 import trio
@@ -28,3 +31,13 @@ async def running(text: str, name: str = "hook", **limits: float) -> AsyncIterat
             yield process
         finally:
             process.close()
+
+
+def wait_for_end(file: Path) -> None:
+    """Of the process whose number stands in a file. A zombie has ended: who should reap it may not be here."""
+    process = Path("/proc", file.read_text(), "stat")
+    until = time.monotonic() + PATIENCE
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while process.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < until
+            time.sleep(0.05)

@@ -5,6 +5,7 @@ import pytest
 from sp_proxy.addons import check as check_module
 from sp_proxy.addons.check import check
 from sp_proxy.addons.source import AddonError, look
+from tests.addons.hooks import wait_for_end
 
 GOOD = look("/x/good.py", "import json\nprint('hello')\ndef exchange(ex): ...\n")
 
@@ -42,3 +43,22 @@ def test_one_that_does_not_end_is_ended(monkeypatch):
     )
     with pytest.raises(AddonError, match=r"not run within 1 s: /x/bad\.py"):
         check([bad])
+
+
+@pytest.mark.parametrize("end", ["", "1 / 0"])
+def test_what_a_file_has_started_ends_too(tmp_path, end):
+    text = "import subprocess\nfrom pathlib import Path\nchild = subprocess.Popen(['sleep', '300'])\n"
+    text += f"Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n{end}\ndef exchange(ex): ...\n"
+    try:
+        check([look("/x/starts.py", text)])
+    except AddonError as error:
+        assert "ZeroDivisionError" in str(error)  # noqa: PT017
+    wait_for_end(tmp_path / "pid")
+
+
+def test_one_that_writes_without_end_fills_nobodys_memory():
+    text = "import os, threading\nthreading.Thread(target=lambda: [os.write(1, b'x' * 65536) for _ in range(1 << 40)]).start()\n"
+    check([look("/x/writes.py", text + "def exchange(ex): ...\n")])
+    text = "import os\nfor fd in range(1, 20):\n    try: os.write(fd, b'x' * (1 << 17))\n    except OSError: pass\n"
+    with pytest.raises(AddonError, match="running them ended the process"):
+        check([look("/x/writes.py", text + "def exchange(ex): ...\n")])

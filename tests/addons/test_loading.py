@@ -1,6 +1,8 @@
 """Running files, and naming their lines."""
 
 import contextlib
+import subprocess
+import sys
 import time
 
 import pytest
@@ -55,3 +57,9 @@ def test_a_file_that_does_not_end_is_ended(monkeypatch):
     monkeypatch.setattr("sp_proxy.addons.loading.LOAD_SECONDS", 0.1)
     with pytest.raises(AddonError, match=r"/x/a\.py:[12]: takes longer"):
         check_loads("a", "/x/a.py", "while True:\n    pass\n")
+
+
+def test_what_holds_the_interpreter_ends_too():
+    text = "import re; from sp_proxy.addons.loading import end_after; end_after(0.2); re.match('(a+)+b', 'a' * 99)"
+    done = subprocess.run([sys.executable, "-c", text], stderr=subprocess.DEVNULL, check=False, timeout=60)
+    assert done.returncode == 1

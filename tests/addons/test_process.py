@@ -6,7 +6,7 @@ import trio.testing
 
 from sp_proxy.addons import process as process_module
 from sp_proxy.addons.process import MAX_FAILED, MAX_RECORDS, AddonProcess
-from tests.addons.hooks import PATIENCE, plan, running
+from tests.addons.hooks import PATIENCE, plan, running, wait_for_end
 from tests.exporter.rig import make_exchange, make_exchanges
 
 TAGS = """
@@ -318,3 +318,22 @@ async def test_retired_it_ends_when_it_has_done_its_work():
             assert process.pid is not None
         assert made == ["/orders?n=1", "/orders?n=2"]
         assert process.pid is None
+
+
+async def test_it_ends_with_the_exporter_and_all_that_it_has_started_with_it(tmp_path):
+    place = tmp_path / "pid"
+    text = f"""
+        import subprocess
+        from pathlib import Path
+        child = subprocess.Popen(["sleep", "300"])
+        Path({str(place)!r}).write_text(str(child.pid))
+        def exchange(ex): ...
+    """
+    async with running(text) as process:
+        await process.work([make_exchange()])
+        host, stream = process._process, process._stream
+        assert host is not None
+        assert stream is not None
+        stream.socket.close()
+        await host.wait()
+        await trio.to_thread.run_sync(wait_for_end, place)
