@@ -113,7 +113,7 @@ def attempt(
     from sp_proxy.patterns import compile_pattern
     from sp_proxy.settings.project import admission_config, policy_config, redaction_config
     from sp_proxy.trial.feed import Feed
-    from sp_proxy.trial.openings import openings, redaction_openings
+    from sp_proxy.trial.openings import openings, redaction_openings, sampling_openings
     from sp_proxy.trial.report import as_json as plain
     from sp_proxy.trial.report import lines, table
     from sp_proxy.trial.trial import Trial
@@ -135,6 +135,7 @@ def attempt(
         before = load_or_exit(current, sends=False).settings
         result.opens = [
             *openings(policy_config(before), policy_config(settings)),
+            *sampling_openings(admission_config(before), admission_config(settings)),
             *redaction_openings(redaction_config(before), redaction),
         ]
     if as_json:

@@ -6,6 +6,7 @@ Rules are compared as they stand. One that is written in another way and means t
 
 from collections.abc import Iterator
 
+from sp_proxy.core.admission import AdmissionConfig
 from sp_proxy.core.redact.config import RedactionConfig
 from sp_proxy.core.redact.config import RuleConfig as RedactionRule
 from sp_proxy.core.rules import ExemptionConfig, PolicyConfig, RuleConfig
@@ -45,6 +46,18 @@ def openings(current: PolicyConfig, new: PolicyConfig) -> Iterator[str]:
         for index, rule in enumerate(now):
             if had_rules and not rule.exclude and rule not in was:
                 yield f"{side}[{index}] is new ({_rule(rule)})"
+
+
+def sampling_openings(current: AdmissionConfig, new: AdmissionConfig) -> Iterator[str]:
+    """What would no longer be shed, a line each."""
+    if new.sampling_ratio > current.sampling_ratio:
+        yield f"sampling.ratio rises from {current.sampling_ratio:g} to {new.sampling_ratio:g}"
+    if current.sampling_ratio < 1.0 and new.keep_errors and not current.keep_errors:
+        yield "what fails is captured in any case (sampling.keep_errors)"
+    for what in ("exchanges", "bytes"):
+        was, now = getattr(current.limit, what), getattr(new.limit, what)
+        if was and (now > was or not now):
+            yield f"limits.{what}_per_second is {'higher' if now else 'gone'}"
 
 
 def redaction_openings(current: RedactionConfig, new: RedactionConfig) -> Iterator[str]:

@@ -1,9 +1,10 @@
 import pytest
 
+from sp_proxy.core.admission import AdmissionConfig, RateConfig
 from sp_proxy.core.redact.config import RedactionConfig
 from sp_proxy.core.redact.config import RuleConfig as RedactionRule
 from sp_proxy.core.rules import ExemptionConfig, PolicyConfig, RuleConfig
-from sp_proxy.trial.openings import openings, redaction_openings
+from sp_proxy.trial.openings import openings, redaction_openings, sampling_openings
 
 ORDERS, INTERNAL = RuleConfig(paths=("^/orders",), methods=("GET",)), RuleConfig(paths=("/internal",), exclude=True)
 HEALTH = ExemptionConfig(host_patterns=("shop",), path_patterns=("/health",))
@@ -64,3 +65,15 @@ def test_what_is_no_longer_taken_out():
         "bodies that are no text are sent (redaction.binary_bodies)",
     ]
     assert list(redaction_openings(new, new)) == []
+
+
+def test_what_is_no_longer_shed():
+    current = AdmissionConfig(sampling_ratio=0.1, keep_errors=False, limit=RateConfig(exchanges=5, bytes=1000))
+    new = AdmissionConfig(sampling_ratio=0.5, limit=RateConfig(exchanges=9))
+    assert list(sampling_openings(current, new)) == [
+        "sampling.ratio rises from 0.1 to 0.5",
+        "what fails is captured in any case (sampling.keep_errors)",
+        "limits.exchanges_per_second is higher",
+        "limits.bytes_per_second is gone",
+    ]
+    assert list(sampling_openings(new, current)) == []
