@@ -136,6 +136,9 @@ def test_links_of_other_views_are_filters_that_can_be_removed(page):
     expect(page).to_have_url(re.compile(r"#/live\?service=orders$"))
     page.get_by_role("button", name="service orders").click()
     expect(page).to_have_url(re.compile("#/live$"))
+    open_live(page, "?status=404")
+    expect(page.get_by_label("Status")).to_have_value("404")
+    assert set(page.locator(".virtual .pill").all_text_contents()) == {"404"}
 
 
 @pytest.mark.parametrize(

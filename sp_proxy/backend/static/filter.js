@@ -78,8 +78,10 @@ export class Filter {
 }
 
 function choice(label, name, options, filter) {
+  const chosen = filter.values[name] || "";
+  const all = options.some(([value]) => value === chosen) ? options : [...options, [chosen, chosen]]; // of a link
   const select = el("select", { name, "aria-label": label, onchange: () => filter.change({ [name]: select.value }) },
-    options.map(([value, text]) => el("option", { value, selected: (filter.values[name] || "") === value }, text)));
+    all.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
   return select;
 }
 
