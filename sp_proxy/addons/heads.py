@@ -103,6 +103,7 @@ class RequestHooks:
         self._interrupt = interrupt
         self._hooks = [hook for each in addons if (hook := self._load(each)) is not None]
         self.pure = all(each.pure for each in addons)
+        self.whole = True
 
     def edit(
         self, direction: Direction, method: bytes, target: bytes, authority: bytes, fields: bytes
@@ -111,9 +112,11 @@ class RequestHooks:
         head = Head(direction, method, target, authority, fields)
         clock, counters, state = self._clock, self._counters, self._state
         edit: HeadEdit | None = None
+        self.whole = True
         for hook in self._hooks:
             began = clock()
             if began < hook.off_until:
+                self.whole = False
                 continue
             saved = head.saved()
             self._called += 1
@@ -127,6 +130,7 @@ class RequestHooks:
                 edit = head.edit()
             except BaseException as error:  # noqa: BLE001  # sys.exit and the like: nothing of it is the relay's
                 head.restore(saved)
+                self.whole = False
                 counters[hook.faults] += 1
                 self._tell(hook, error)
             state[0] = 0

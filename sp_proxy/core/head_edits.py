@@ -41,7 +41,9 @@ class HeadHooks(Protocol):
     """All request hooks of a process, one after the other."""
 
     pure: bool
-    """The same head gets the same answer, which may be remembered with it."""
+    """The same head gets the same answer, which may be remembered with it, if it is ``whole``."""
+    whole: bool
+    """To the latest answer every hook has contributed: none has failed, or was left out for a while."""
 
     def edit(
         self, direction: Direction, method: bytes, target: bytes, authority: bytes, fields: bytes

@@ -115,10 +115,11 @@ class Heads:
         elif not fault and self._strict:
             fault = framing.strict_request_fault(method, target, head, host_at >= 0, authority, http10)
         decision = self._policy.request(self._direction, method, target, authority, lower)
-        plain = self._injector.is_plain(lower)
+        plain = kept = self._injector.is_plain(lower)
         edit = None
         if self._pure_hooks is not None and decision.inject and not fault:
             edit = self._pure_hooks.edit(self._direction, method, target, authority, fields)
+            kept = plain and self._pure_hooks.whole
         read = RequestHead(
             method,
             target,
@@ -136,7 +137,7 @@ class Heads:
             edit,
         )
         weight = len(head) + len(edit.lines) if edit is not None else len(head)
-        return self._requests.keep(head, read, weight) if plain else read
+        return self._requests.keep(head, read, weight) if kept else read
 
     def response(self, head: bytes) -> ResponseHead | None:
         """Likewise, of a response."""

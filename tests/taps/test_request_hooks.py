@@ -47,6 +47,14 @@ def test_pure_answers_are_remembered_with_the_head_and_others_are_not():
         assert [record.request_fields[-3:-2] for record in wire.records] == list(numbers)
 
 
+def test_an_answer_that_lacks_a_hook_is_not_remembered():
+    text = "number = 0\ndef request(head):\n    global number\n    number += 1\n    1 / (number - 1)\n    head.tag('number', number)\n"
+    wire = Wire(hooks=hooks(text, pure=True))
+    for _ in range(3):
+        wire.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").server(OK)
+    assert [record.tags for record in wire.records] == [(), (("number", "2"),), (("number", "2"),)]
+
+
 def test_a_head_that_has_passed_in_part_is_left_alone():
     wire = Wire(hooks=hooks(EVERYTHING))
     wire.client(b"GET / HTTP/1.1\r\nHost: a\r\n").timeout().client(b"X-Key: k\r\n\r\n").server(OK)
