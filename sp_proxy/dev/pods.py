@@ -25,6 +25,10 @@ from sp_proxy.dev.project import Project
 from sp_proxy.dev.relays import Address, Relays
 from sp_proxy.dev.stage import Member, Stage, Wait, has_ipv6_loopback
 from sp_proxy.dev.wiring import PREFIX, Wiring
+from sp_proxy.netfilter.install import prepare_apply
+from sp_proxy.netfilter.rules import NetfilterError
+from sp_proxy.settings.flags import parse_assignments
+from sp_proxy.settings.source import Source
 
 _RESOLVER = Path("/etc/resolv.conf")
 _DNS = 53
@@ -96,9 +100,7 @@ class Pods(Stage):
     def daemons_ready(self) -> None:
         """Redirect rules, published ports, name service."""
         for member in self.members:
-            words = layout.assignments(member.settings)
-            command = python("-m", "sp_proxy.cli.main", "netfilter", "apply", "--no-verify", *words)
-            run_tool(*member.place.command(command, None))
+            member.place.call(partial(_redirect, member))
         for sock, index, member in self._published:
             assert member.inbound
             self._relays.tcp(sock, (self._wiring.address(index), member.inbound.port))
@@ -164,6 +166,15 @@ def name_servers(text: str) -> list[Address]:
     words = [line.split() for line in text.splitlines()]
     found = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
     return [(address, _DNS) for address in found[:3]] or [(LOOPBACK, _DNS)]
+
+
+def _redirect(member: Member) -> None:
+    """Write the redirect rules of the namespace that the calling thread is in. Raises DevError."""
+    given = parse_assignments(layout.assignments(member.settings)[1::2])
+    try:
+        prepare_apply(Source(None, {}, given).load(sends=False).settings, None, check=False).run()
+    except NetfilterError as error:
+        raise DevError(f"redirect rules of {member.name}: {error} (try --proxy)") from error
 
 
 def _resolver_file() -> str:
