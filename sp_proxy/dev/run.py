@@ -151,7 +151,7 @@ class Run:
             self._say(f"{', '.join(replaced)} of the environment is not used: hosts behind that proxy are not reached")
         files = trust.write_files(kept, directory, environment.own_bundles(environ))
         if isinstance(stage, Pods):
-            kept = trust.copy_key(kept, directory / "authority", DAEMON_USER)
+            kept = trust.copy_key(kept, owner, directory / "authority", DAEMON_USER)
         preload = directory / _PRELOAD.name
         shutil.copyfile(_PRELOAD, preload)
         preload.chmod(0o644)

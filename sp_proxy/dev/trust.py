@@ -6,7 +6,6 @@ system's store; the files that name it are those of one run, and go with it.
 
 import fcntl
 import os
-import shutil
 import ssl
 import warnings
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificat
 
 from sp_proxy.dev.environment import Trust
 from sp_proxy.dev.errors import DevError
+from sp_proxy.dev.identity import Identity, acting_as
 from sp_proxy.mitm.config import CA_CERTIFICATE_FILE, CA_KEY_FILE
 
 _NAME = "sp-proxy-ca"
@@ -101,11 +101,18 @@ def known_authorities(further: Iterable[Path]) -> list[x509.Certificate]:
     return list(found.values())
 
 
-def copy_key(authority_directory: Path, directory: Path, user: int) -> Path:
-    """The authority, for a daemon of another user, which alone may read the copy."""
+def copy_key(authority_directory: Path, owner: Identity, directory: Path, user: int) -> Path:
+    """The authority, for a daemon of another user, which alone may read the copy. It is read as its owner: what is only root's
+    to read must not be copied because a link leads there. Raises DevError.
+    """
+    try:
+        with acting_as(owner):
+            contents = {name: (authority_directory / name).read_bytes() for name in (CA_KEY_FILE, CA_CERTIFICATE_FILE)}
+    except OSError as error:
+        raise DevError(f"{error.filename}: {(error.strerror or str(error)).lower()}") from error
     directory.mkdir(mode=0o700)
-    for name in (CA_KEY_FILE, CA_CERTIFICATE_FILE):
-        shutil.copyfile(authority_directory / name, directory / name)
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
         os.chown(directory / name, user, user)
         (directory / name).chmod(0o600)
     os.chown(directory, user, user)

@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from sp_proxy.dev import trust
 from sp_proxy.dev.errors import DevError
-from sp_proxy.mitm.config import CA_KEY_FILE
+from sp_proxy.dev.identity import invoking
+from sp_proxy.mitm.config import CA_CERTIFICATE_FILE, CA_KEY_FILE
 from tests.certificate_authority import CertificateAuthority
+from tests.requirements import require_root_tools
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,24 @@ def _loaded(path: Path) -> list[dict[str, object]]:
 
 
 def test_a_copy_for_another_user(kept, tmp_path):
-    copy = trust.copy_key(kept, tmp_path / "copy", os.geteuid())
+    copy = trust.copy_key(kept, invoking({}), tmp_path / "copy", os.geteuid())
     assert (copy / CA_KEY_FILE).read_bytes() == (kept / CA_KEY_FILE).read_bytes()
     assert stat.S_IMODE((copy / CA_KEY_FILE).stat().st_mode) == 0o600
     assert stat.S_IMODE(copy.stat().st_mode) == 0o700
+
+
+def test_the_key_is_read_as_its_owner(tmp_path):
+    require_root_tools()
+    secret = tmp_path / "secret"
+    secret.write_text("root's alone")
+    secret.chmod(0o600)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for name in (CA_KEY_FILE, CA_CERTIFICATE_FILE):
+        (theirs / name).symlink_to(secret)
+    with pytest.raises(DevError, match="permission denied"):
+        trust.copy_key(theirs, invoking({}, "65534"), tmp_path / "copy", 65534)
+    assert not (tmp_path / "copy").exists()
 
 
 def test_what_goes_wrong_is_one_line(kept, tmp_path):
