@@ -276,12 +276,16 @@ def errors(*loads: Load) -> Counter[str]:
     return Counter(each.error for going in loads for each in going.failures)
 
 
-def test_what_needs_mitmproxy_runs_in_it_as_well(walked: Host, network: tuple[Namespace, Namespace]):
+def test_mitmproxy_and_addons_run_in_it_as_well(walked: Host, network: tuple[Namespace, Namespace]):
     vm, peer = network
-    with with_settings(walked, data_path="mitmproxy"):
+    addon = "/etc/sp-proxy/mask_json_field.py"
+    walked.write(addon, (ROOT / "addons" / Path(addon).name).read_text("utf-8"))
+    with with_settings(walked, data_path="mitmproxy", addons={"files": [addon]}):
         redirected(walked, peer, vm.ipv4)
-        journal = "journalctl --unit=sp-proxy --output=cat --since=-10min"
-        assert '"mitm_worker_ready"' in walked.run(journal).stdout
+        journal = walked.run("journalctl --unit=sp-proxy --output=cat --since=-10min").stdout
+        assert '"mitm_worker_ready"' in journal
+        assert '"addon_started"' in journal
+        assert '"addon_failed"' not in journal
 
 
 def test_over_a_restart_and_a_death_nobody_is_refused(walked: Host, network: tuple[Namespace, Namespace]):
