@@ -263,9 +263,8 @@ class Run:
     def _tell(self) -> None:
         for exchange in reversed(self._exchanges.latest(_TOLD_EXCHANGES if self._options.single else 0)):
             self._print(screen.exchange_line(exchange))
-        lines = screen.tree_lines(self._exchanges, self._names)
-        if lines and not self._options.single:
-            for line in lines:
+        if not self._options.single:
+            for line in screen.tree_lines(self._exchanges, self._names):
                 self._print(line)
         self._say(screen.totals(self._exchanges, self._names))
         if self._options.database:
@@ -296,5 +295,6 @@ def _run_directory(parent: Path, stack: ExitStack) -> Path:
     except OSError as error:
         raise DevError(f"no directory can be made in {parent}: {os.strerror(error.errno or 0).lower()}") from error
     directory = Path(stack.enter_context(made))
-    directory.chmod(0o711)  # the services, and daemons of another user, find their files there
+    if os.geteuid() == 0:
+        directory.chmod(0o711)  # services and daemons of other users find their files there
     return directory
