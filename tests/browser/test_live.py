@@ -224,6 +224,11 @@ def test_a_backend_that_comes_back_is_read_again(browser, tmp_path):
         arrive(again, "after")
         expect(watched.page.get_by_role("row", name="/after")).to_be_visible()
         assert paths(watched.page) == ["/after", "/meanwhile", "/before"]
+    # Opened with a query while nobody answers: it goes on trying.
+    watched.page.evaluate("() => { location.hash = '#/sessions'; location.hash = '#/live?q=path:/*'; }")
+    expect(watched.page.locator("#connection")).to_have_text("reconnecting")
+    with backend_process(tmp_path, port=backend.port):
+        expect(watched.page.get_by_role("row", name="/before")).to_be_visible()
         context.close()
     watched.check()
 

@@ -77,7 +77,11 @@ class Live {
         await get("/api/v1/exchanges", { ...this.filter.values, limit: 1 }, this.abort.signal);
       } catch (error) {
         if (error.name === "AbortError") return;
-        connection("off");
+        if (error instanceof TypeError) {
+          this.connect(); // nobody answered: the stream goes on trying
+          return;
+        }
+        connection("");
         this.feed.clear();
         this.show([]);
         this.empty.hidden = true;
