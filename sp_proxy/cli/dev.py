@@ -91,7 +91,7 @@ def dev(
 ) -> int:
     """Run an application with all of its HTTP traffic captured, and show it on a page.
 
-    As root on Linux in a network namespace of its own, without any variable; else by an explicit proxy and the variables for
+    As root on Linux in a network namespace of its own, by redirect rules; else by an explicit proxy and the variables for
     it. Exit code: the command's own; with several services that of the first that fails, or 130 after Ctrl-C; 1 when it
     cannot be run, 2 for a wrong command line.
     """
