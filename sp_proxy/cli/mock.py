@@ -74,7 +74,8 @@ def mock(
         raise typer.Exit(COULD_NOT)
     sock = _listen(port)
     server = Mock(book, fallthrough=to, as_recorded=latency is Latency.RECORDED)
-    print(f"sp-proxy mock: http://127.0.0.1:{sock.getsockname()[1]} ({len(book)} answers; Ctrl-C ends it)", flush=True)
+    answers = f"{len(book)} answer{'' if len(book) == 1 else 's'}"
+    print(f"sp-proxy mock: http://127.0.0.1:{sock.getsockname()[1]} ({answers}; Ctrl-C ends it)", flush=True)
     trio.run(_serve, server, sock)
     _report(server, book)
     raise typer.Exit(MISSES if strict and server.account.missed else 0)

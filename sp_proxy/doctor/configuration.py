@@ -24,10 +24,10 @@ def load(source: Source) -> tuple[Loaded | None, list[Finding]]:
     try:
         loaded = source.load()
     except SettingsError as error:
-        return None, [
-            AREA.fail(problem, "correct it; sp-proxy config check FILE says if that is all")
-            for problem in error.problems
-        ]
+        advice = "correct it; sp-proxy config check FILE says if that is all"
+        if source.path is None:  # the likeliest mistake of all: the daemon has a file, and the doctor was not given it
+            advice = "no file was named: --config FILE, that of the daemon; or correct the environment and --set"
+        return None, [AREA.fail(problem, advice) for problem in error.problems]
     return loaded, [AREA.ok(f"{place}: no mistakes"), *_remarks(loaded)]
 
 

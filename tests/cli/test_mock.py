@@ -35,7 +35,7 @@ def test_answers_misses_and_the_report(backend):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        url, count = re.findall(r"^sp-proxy mock: (http://\S+) \((\d+) answers; Ctrl-C ends it\)$", line)[0]
+        url, count = re.findall(r"^sp-proxy mock: (http://\S+) \((\d+) answers?; Ctrl-C ends it\)$", line)[0]
         assert count == "2"
         said = [httpx.get(f"{url}/a", timeout=60).json()["n"] for _ in range(3)]
         missed = httpx.get(f"{url}/b", timeout=60)

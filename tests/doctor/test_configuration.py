@@ -25,6 +25,11 @@ def test_right_wrong_and_hardly_meant(tmp_path):
     assert loaded is None
     assert [each.verdict for each in findings] == [Verdict.FAIL] * len(findings)
     assert "strcit" in findings[0].text
+    assert "sp-proxy config check FILE" in findings[0].advice
+
+    _, (found,) = load(Source(None, {}, {}))
+    assert found.verdict is Verdict.FAIL
+    assert "--config FILE" in found.advice
 
     _, findings = load(source(path, "public_key: k\nbypass_cache: 1\n"))
     assert [each.verdict for each in findings] == [Verdict.OK, Verdict.WARN]
