@@ -1,8 +1,8 @@
 """Request hooks in a relay worker, called with each request's head in the worker's own loop.
 
 A hook that raises costs its own effect. One that takes too long again and again is switched off for a while. One that does not
-return holds up its worker: which one is running stands in memory that the supervisor shares, which replaces the worker and
-starts the next without that hook (``supervisor/addon_watch.py``).
+return holds up its worker: which one is running stands in memory that the supervisor shares, which asks for the end of the call
+by a signal, and where that is not heard replaces the worker and starts the next without that hook (``supervisor/addon_watch.py``).
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from sp_proxy.addons.head import Head
-from sp_proxy.addons.loading import fault_of, load, time_limit
+from sp_proxy.addons.loading import TooSlowError, fault_of, load, time_limit
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.head_edits import HeadEdit
 
@@ -60,9 +60,9 @@ class _Hook:
         self.off = f"addon_switched_off:{addon.name}"
         self.logged: set[tuple[str, int]] = set()
 
-    def slow(self, now: int) -> bool:
-        """It took too long: whether it is switched off for it."""
-        self.strikes += 1
+    def slow(self, now: int, *, interrupted: bool) -> bool:
+        """It took too long: whether it is switched off for it. Once is enough where it had to be interrupted."""
+        self.strikes = STRIKES if interrupted else self.strikes + 1
         if self.strikes < STRIKES:
             return False
         self.strikes = STRIKES - 1  # one more slow call after the pause is enough
@@ -100,6 +100,7 @@ class RequestHooks:
         self._state = memoryview(bytearray(STATE_BYTES)).cast("Q") if state is None else state
         self._clock = clock
         self._called = 0
+        self._calling = False
         self._interrupt = interrupt
         self._hooks = [hook for each in addons if (hook := self._load(each)) is not None]
         self.pure = all(each.pure for each in addons)
@@ -119,27 +120,33 @@ class RequestHooks:
                 self.whole = False
                 continue
             saved = head.saved()
+            interrupted = False
             self._called += 1
             state[0] = (self._called << 8 | hook.addon.place) & 0xFFFFFFFFFFFFFFFF
             try:
-                if self._interrupt:
-                    with time_limit(self._interrupt):
+                try:
+                    self._calling = True
+                    if self._interrupt:
+                        with time_limit(self._interrupt):
+                            hook.call(head)
+                    else:
                         hook.call(head)
-                else:
-                    hook.call(head)
+                finally:
+                    self._calling = False
                 edit = head.edit()
             except BaseException as error:  # noqa: BLE001  # sys.exit and the like: nothing of it is the relay's
                 head.restore(saved)
                 self.whole = False
+                interrupted = isinstance(error, TooSlowError)
                 counters[hook.faults] += 1
                 self._tell(hook, error)
             state[0] = 0
             ended = clock()
             counters[hook.calls] += 1
             counters[hook.time] += ended - began
-            if ended - began <= self._budget_ns:
+            if ended - began <= self._budget_ns and not interrupted:
                 hook.was_quick()
-            elif hook.slow(ended):
+            elif hook.slow(ended, interrupted=interrupted):
                 counters[hook.off] += 1
                 log.error(
                     "addon %s: request(head) takes longer than %g ms again and again: left out for a while",
@@ -147,6 +154,12 @@ class RequestHooks:
                     self._budget_ns / 1e6,
                 )
         return edit
+
+    def interrupt(self, *_: object) -> None:
+        """End the call that is going on, if there is one: for a handler of signals in the thread that calls ``edit``."""
+        if self._calling:
+            self._calling = False
+            raise TooSlowError
 
     def _load(self, addon: RequestAddon) -> _Hook | None:
         try:

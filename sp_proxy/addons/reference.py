@@ -75,12 +75,14 @@ capture hook.
   with the head, and heads that come again cost nothing.
 - A call that raises costs its own effect (counted, its line in the log once). One that takes longer than `addons.request_budget` five
   times (a thousand quick calls make up for one) is left out for 30 s, then for twice as long.
-- One that does not return within `addons.stuck_after`, takes more than `addons.max_memory` in a call, or ends the process, costs the
-  connections of its worker. The next worker is started without it, until its file or the settings change; the log names it
-  (`addon_switched_off`). When nobody can be named and workers die twice within a minute, all request hooks are left out. A hook that
-  takes memory little by little is nobody's to tell from the relay.
+- One that does not return within `addons.stuck_after`, or takes more than `addons.max_memory` in a call, is interrupted, costs its own
+  effect, and is left out at once. The connections of its worker have waited as long.
+- One that goes on all the same (in a loop in C, or swallowing everything), or ends the process, costs the connections of its
+  worker. The next worker is started without it, until its file or the settings change; the log names it
+  (`addon_switched_off`). When nobody can be named (a hook has closed what is the relay's) and workers die twice within a minute, hooks are left
+  out one after the other until workers live. A hook that takes memory little by little is nobody's to tell from the relay.
 - Adding a field costs least. In HTTP/2, replacing or removing one has the client's later header blocks encoded anew.
-- In the mitmproxy worker (opened TLS, flows), which hears the same hooks, a call is interrupted after `addons.stuck_after` instead.
+- In the mitmproxy worker (opened TLS, flows), which hears the same hooks, a call is interrupted after `addons.stuck_after` too.
 - A head of which a part had to go on before it was whole (a client that took longer than `detect_timeout` to send it) is left alone.
 - Requests that nothing is injected into (from Istio's ingress gateway) are left alone too, and so is what passes unread.
 

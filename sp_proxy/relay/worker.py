@@ -130,7 +130,9 @@ class Worker:
         state = None
         if config.addon_state_fd >= 0:
             state = memoryview(mmap.mmap(config.addon_state_fd, STATE_BYTES)).cast("Q")
-        return RequestHooks(config.request_addons, config.request_budget, self.counters, state)
+        hooks = RequestHooks(config.request_addons, config.request_budget, self.counters, state)
+        signal.signal(signal.SIGALRM, hooks.interrupt)  # not the loop's: it would hear of it when the call is over
+        return hooks
 
     def own(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it as a task which this worker owns."""

@@ -41,7 +41,10 @@ class Addons(Section):
         description="Time for one call of a request hook; one that takes longer again and again is switched off.",
     )
     stuck_after: Duration = Field(
-        2.0, ge=0.5, le=60, description="A worker whose request hook does not return is replaced after this long."
+        2.0,
+        ge=0.5,
+        le=60,
+        description="A call of a request hook or flow script that does not return is ended after this long.",
     )
     max_memory: Size = Field(
         512 << 20,

@@ -1,12 +1,14 @@
 """Which request hook runs in a relay worker just now, read from memory shared with it; and hooks that take it too far.
 
-A hook that does not return, or takes memory without end, holds up a whole worker: the worker is ended, and the next one is
-started without that hook, as after a death in the middle of one. Deaths that no hook can be blamed for may be a hook's all the
-same (it has closed what was not its own): two within a minute, and the next workers are without any.
+A hook that does not return, or takes memory without end, holds up a whole worker: its call is ended by a signal (``heads.py``). Where
+that is not heard the worker is ended, and the next one is started without that hook, as after a death in the middle of one. Deaths
+that no hook can be blamed for may be a hook's all the same (it has closed what was not its own): two within a minute, and the next workers are without one of them, and after one more
+death without another in its place, until they live; when all have had their turn, without any.
 """
 
 import mmap
 import os
+import signal
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,8 @@ from msgspec import Struct
 from sp_proxy.addons.heads import STATE_BYTES, RequestAddon
 
 LOOK_INTERVAL = 0.25
+INTERRUPTED_LOOKS = 4
+"""As many after the signal mean that it is not heard; of a call that takes memory the next one does."""
 BLAMELESS_DEATHS = 2
 BLAMELESS_SECONDS = 60.0
 
@@ -25,7 +29,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class AddonLimits(Struct, frozen=True):
-    """What a call of a request hook may take before its worker is ended."""
+    """What a call of a request hook may take before it is ended."""
 
     stuck_after: float = 2.0
     """Seconds."""
@@ -40,6 +44,9 @@ class Switchboard:
         self._addons = tuple(addons)
         self._off: dict[str, str] = {}
         self._deaths: list[float] = []
+        self._suspect = ""
+        """Left out for deaths that nobody could be blamed for; the next death clears it, and a minute without one does not."""
+        self._cleared: set[str] = set()
 
     @property
     def on(self) -> tuple[RequestAddon, ...]:
@@ -55,15 +62,29 @@ class Switchboard:
         """The hook at this place was running; 0: none."""
         named = [each.name for each in self.on if each.place == place]
         if not named and self.on:
-            now = trio.current_time()
-            self._deaths = [*(each for each in self._deaths if now - each < BLAMELESS_SECONDS), now]
-            if len(self._deaths) >= BLAMELESS_DEATHS:
-                self._deaths.clear()
-                named = [each.name for each in self.on]
-                reason = f"workers with them died again and again, the last one: {reason}"
+            named = self._suspects()
+            reason = f"workers died again and again, the last one: {reason}"
         for name in named:
             self._off[name] = reason
             log.error("addon_switched_off", addon=name, reason=reason, until="its file or the settings change")
+
+    def _suspects(self) -> list[str]:
+        """Whom to leave out after a death that nobody can be blamed for."""
+        now = trio.current_time()
+        self._deaths = [*(each for each in self._deaths if now - each < BLAMELESS_SECONDS), now]
+        if len(self._deaths) == 1:  # since the last suspect was left out, workers have lived
+            self._suspect = ""
+            self._cleared.clear()
+        if len(self._deaths) < BLAMELESS_DEATHS:
+            return []
+        if self._suspect:
+            del self._off[self._suspect]
+            self._cleared.add(self._suspect)
+            log.info("addon_switched_on", addon=self._suspect, reason="workers died without it too")
+        names = [each.name for each in self.on]
+        rest = [name for name in names if name not in self._cleared]
+        self._suspect = rest[0] if rest else ""
+        return rest[:1] or names
 
 
 class Watched:
@@ -97,9 +118,9 @@ class Watched:
         return int.from_bytes(self._map[:STATE_BYTES], "little")
 
     async def watch(self, process: trio.Process, limits: AddonLimits) -> None:
-        """End the worker when a call does not return, or takes too much memory."""
+        """End a call that does not return, or takes too much memory, and the worker if that does not help."""
         stuck_after, max_memory = limits.stuck_after, limits.max_memory
-        call, looks, before = 0, 0, 0
+        call, looks, before, told = 0, 0, 0, 0
         while True:
             await trio.sleep(LOOK_INTERVAL)
             now = self._call
@@ -108,16 +129,23 @@ class Watched:
                 continue
             resident = _resident(process.pid)
             if now != call:
-                call, looks, before = now, 0, resident
+                call, looks, before, told = now, 0, resident, 0
                 continue
             # By looks and not by the clock: who has not been running himself has seen nothing.
             looks += 1
             if resident - before > max_memory:
-                self._end(process, now, f"request(head) took more than {max_memory >> 20} MiB")
+                reason, patience = f"request(head) took more than {max_memory >> 20} MiB", 1
+            elif looks * LOOK_INTERVAL >= stuck_after:
+                reason, patience = f"request(head) did not return within {stuck_after:g} s", INTERRUPTED_LOOKS
+            else:
+                continue
+            if told >= patience:
+                self._end(process, now, reason)
                 return
-            if looks * LOOK_INTERVAL >= stuck_after:
-                self._end(process, now, f"request(head) did not return within {stuck_after:g} s")
-                return
+            if not told:
+                log.warning("addon_interrupted", place=now & 0xFF, pid=process.pid, reason=reason)
+                process.send_signal(signal.SIGALRM)
+            told += 1
 
     def _end(self, process: trio.Process, call: int, reason: str) -> None:
         self.stuck, self._stuck_place = reason, call & 0xFF

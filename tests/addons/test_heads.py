@@ -1,5 +1,6 @@
 """Request hooks in a worker: what they cost when they fail, or take their time."""
 
+import signal
 from collections import defaultdict
 
 import pytest
@@ -112,6 +113,21 @@ def test_one_that_cannot_be_run_is_left_out(caplog):
 def test_where_nobody_looks_a_call_that_does_not_return_is_ended():
     text = "def request(head):\n    head.tag('lost', 1)\n    while True: pass\n"
     made = RequestHooks([RequestAddon("one", "/x/one.py", text)], 0.001, defaultdict(int), interrupt=0.1)
-    assert [edit(made) for _ in range(STRIKES + 1)] == [None] * (STRIKES + 1)
-    assert made._counters["addon_request_faults:one"] == STRIKES
+    assert [edit(made) for _ in range(2)] == [None] * 2
+    assert made._counters["addon_request_faults:one"] == 1
     assert made._counters["addon_switched_off:one"] == 1
+
+
+def test_a_call_is_ended_by_a_signal_and_nothing_else_is():
+    text = "def request(head):\n    head.tag('one', 1)\n    if head.path == '/': wait()\n"
+    made = RequestHooks([RequestAddon("one", "/x/one.py", text)], 0.001, defaultdict(int))
+    before = signal.signal(signal.SIGALRM, made.interrupt)
+    try:
+        signal.raise_signal(signal.SIGALRM)
+        made._hooks[0].call.__globals__["wait"] = lambda: signal.raise_signal(signal.SIGALRM)
+        assert [edit(made), edit(made)] == [None, None]
+        signal.raise_signal(signal.SIGALRM)
+        assert made._counters["addon_request_faults:one"] == 1
+        assert made._counters["addon_switched_off:one"] == 1
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -23,26 +23,49 @@ async def test_who_was_running_is_left_out():
     assert board.off == {"two": "did not return"}
 
 
-async def test_two_deaths_without_anybody_to_blame_take_all(autojump_clock):
+async def test_deaths_without_anybody_to_blame_have_one_after_the_other_left_out(autojump_clock):
     del autojump_clock
     board = Switchboard(ADDONS)
     board.blame(0, "exit code 1")
     await trio.sleep(61)
     board.blame(0, "exit code 1")
     assert len(board.on) == 3
+    seen = []
+    for _ in range(5):
+        await trio.sleep(1)
+        board.blame(0, "exit code 1")
+        seen.append(names(board))
+    assert seen == [["two", "three"], ["one", "three"], ["one", "two"], [], []]
+
+
+async def test_the_one_without_which_workers_live_stays_out(autojump_clock):
+    del autojump_clock
+    board = Switchboard(ADDONS)
+    for _ in range(3):
+        board.blame(0, "exit code 1")
+    assert names(board) == ["one", "three"]
+    await trio.sleep(61)
     board.blame(0, "exit code 1")
-    assert not board.on
+    assert names(board) == ["one", "three"]
+    board.blame(3, "did not return")
     board.blame(0, "exit code 1")
+    assert names(board) == []
 
 
 WORKER = """
-import mmap, sys, time
+import mmap, signal, sys, time
+class Ended(BaseException): pass
+def end(*_): raise Ended
+signal.signal(signal.SIGALRM, {heard})
 state = memoryview(mmap.mmap(int(sys.argv[1]), 8)).cast("Q")
 number, kept = 0, []
 while True:
     number += 1
     state[0] = number << 8 | 3
-    {inside}
+    try:
+        {inside}
+    except Ended:
+        print("ended", flush=True)
     state[0] = 0
 """
 
@@ -57,7 +80,7 @@ while True:
 async def test_a_worker_in_the_hands_of_a_hook_is_ended(inside, reason):
     with Watched() as watched, trio.fail_after(60):
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-c", WORKER.format(inside=inside), str(watched.fd)],
+            [sys.executable, "-c", WORKER.format(inside=inside, heard="signal.SIG_IGN"), str(watched.fd)],
             stdin=subprocess.DEVNULL,
             pass_fds=[watched.fd],
         )
@@ -68,10 +91,30 @@ async def test_a_worker_in_the_hands_of_a_hook_is_ended(inside, reason):
         assert watched.place == 3
 
 
+async def test_a_call_that_can_be_ended_costs_no_worker():
+    with Watched() as watched, trio.fail_after(60):
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", WORKER.format(inside="time.sleep(600)", heard="end"), str(watched.fd)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            pass_fds=[watched.fd],
+        )
+        said = b""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watched.watch, process, AddonLimits(0.5, 1 << 40))
+            assert process.stdout is not None
+            while said.count(b"ended") < 2:
+                said += await process.stdout.receive_some()
+            nursery.cancel_scope.cancel()
+        assert watched.stuck == ""
+        process.kill()
+        await process.wait()
+
+
 async def test_one_that_is_called_all_the_time_is_left_alone():
     with Watched() as watched:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-c", WORKER.format(inside="time.sleep(0.01)"), str(watched.fd)],
+            [sys.executable, "-c", WORKER.format(inside="time.sleep(0.01)", heard="signal.SIG_IGN"), str(watched.fd)],
             stdin=subprocess.DEVNULL,
             pass_fds=[watched.fd],
         )
