@@ -190,6 +190,8 @@ def test_systemd_takes_the_unit_and_finds_it_as_safe_as_the_page_says(installed:
 
 def test_the_walk_through(walked: Host, network: tuple[Namespace, Namespace]):
     vm, peer = network
+    for unit in SERVICES:
+        assert walked.run(f"systemctl is-enabled {unit}").stdout == "enabled\n"
     report = eventually(
         lambda: walked.run(typed("Try it", 5)[0], check=False),
         lambda done: done.returncode == 0,
