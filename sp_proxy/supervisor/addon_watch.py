@@ -1,9 +1,10 @@
 """Which request hook runs in a relay worker just now, read from memory shared with it; and hooks that take it too far.
 
-A hook that does not return, or takes memory without end, holds up a whole worker: its call is ended by a signal (``heads.py``). Where
-that is not heard the worker is ended, and the next one is started without that hook, as after a death in the middle of one. Deaths
-that no hook can be blamed for may be a hook's all the same (it has closed what was not its own): two within a minute, and the next workers are without one of them, and after one more
-death without another in its place, until they live; when all have had their turn, without any.
+A hook that does not return, or takes memory without end, holds up a whole worker: its call is ended by a signal
+(``heads.py``). Where that is not heard the worker is ended, and the next one is started without that hook, as after a death
+in the middle of one. Deaths that no hook can be blamed for may be a hook's all the same (it has closed what was not its
+own): two within a minute, and the next workers are without one of them, and after one more death without another in its
+place, until they live; when all have had their turn, without any.
 """
 
 import mmap
@@ -45,7 +46,7 @@ class Switchboard:
         self._off: dict[str, str] = {}
         self._deaths: list[float] = []
         self._suspect = ""
-        """Left out for deaths that nobody could be blamed for; the next death clears it, and a minute without one does not."""
+        """Left out for deaths that nobody could be blamed for: the next one within a minute clears it."""
         self._cleared: set[str] = set()
 
     @property
