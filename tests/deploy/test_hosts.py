@@ -318,6 +318,9 @@ def test_over_a_restart_and_a_death_nobody_is_refused(walked: Host, network: tup
         assert lost["ConnectionRefusedError"] == 0
         assert lost.total() <= 4, lost
         assert walked.run("systemctl show --property=NRestarts --value sp-proxy").stdout == "1\n"
+    # A listener that the settings name no more is not kept either.
+    listening = "ss --listening --tcp --numeric --no-header"
+    eventually(lambda: walked.run(listening).stdout, lambda text: f":{FORWARDED} " not in text, "it is closed")
 
 
 def test_stopped_for_good_nothing_listens_any_more(walked: Host, network: tuple[Namespace, Namespace]):
