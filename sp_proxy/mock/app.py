@@ -107,8 +107,14 @@ class Mock:
                 send, 502, b"fallthrough", f"sp-proxy mock: {self._fallthrough}: {str(error) or type(error).__name__}\n"
             )
             return
+        content = bytearray()
         try:
-            content = b"".join([piece async for piece in response.aiter_raw()])
+            async for piece in response.aiter_raw():
+                content += piece
+                if len(content) > MAX_BODY:
+                    text = f"sp-proxy mock: {self._fallthrough}: an answer of more than {MAX_BODY} bytes\n"
+                    await _plain(send, 502, b"fallthrough", text)
+                    return
         except (HTTPError, StreamError, OSError):
             await _plain(send, 502, b"fallthrough", f"sp-proxy mock: {self._fallthrough}: the answer broke off\n")
             return
@@ -116,7 +122,7 @@ class Mock:
             await response.aclose()
         fields = [(name.lower(), value) for name, value in response.headers.raw]
         fields = [(name, value) for name, value in fields if name.decode("latin-1") not in OF_ONE_CONNECTION]
-        await _respond(send, response.status_code, fields, content, b"fallthrough", asked.method)
+        await _respond(send, response.status_code, fields, bytes(content), b"fallthrough", asked.method)
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -10,13 +10,13 @@ from typing import Protocol
 import trio
 from msgspec import Struct
 
-from sp_proxy.core.redaction import Redaction, RedactionError
+from sp_proxy.core.redaction import NEVER_SENT, Redaction, RedactionError
 from sp_proxy.replay.carry import Carried
 from sp_proxy.replay.compare import Answer, Comparer, Comparison
 from sp_proxy.replay.placeholders import Placeholders
 from sp_proxy.replay.prepare import Changes, Preparer, Request, Skipped
 from sp_proxy.replay.recorded import Recorded
-from sp_proxy.replay.redacted import redact
+from sp_proxy.replay.redacted import hide, redact
 from sp_proxy.replay.rules import RuleBook
 from sp_proxy.replay.schedule import Sequence, Step, plan
 from sp_proxy.replay.send import NoAnswer, Sender
@@ -142,6 +142,8 @@ class _Replay:
         self._redaction = redaction
         self._on_outcome = on_outcome
         self._placeholders = Placeholders(book.placeholders)
+        self._secrets = [secret.value for secret in changes.secrets]
+        self._secrets += [value for name, value in changes.set if name in NEVER_SENT]
         self._preparer = Preparer(changes, self._placeholders, run=run, new_span_id=lambda: secrets.token_hex(8))
         self._slots = trio.CapacityLimiter(options.concurrency)
         self.outcomes: list[Outcome] = []
@@ -192,7 +194,7 @@ class _Replay:
     def _compare(self, comparer: Comparer, recorded: Recorded, answer: Answer, carried: Carried) -> Comparison:
         """In a thread: it takes time in proportion to the bodies. The sequence waits for it, so ``carried`` is its own."""
         try:
-            redacted = answer if self._redaction is None else redact(answer, self._redaction)
+            redacted = hide(answer if self._redaction is None else redact(answer, self._redaction), self._secrets)
         except RedactionError:
             return Comparison((), notes=("not compared: the new answer could not be redacted",))
         if answer.status == recorded.status:

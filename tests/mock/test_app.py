@@ -90,3 +90,12 @@ async def test_nobody_is_there_to_go_on_to(answers):
     assert (status, headers[b"x-sp-mock"]) == (502, b"fallthrough")
     assert there.url.encode() in content
     await app.aclose()
+
+
+async def test_an_answer_without_end_is_not_kept(answers, monkeypatch):
+    monkeypatch.setattr("sp_proxy.mock.app.MAX_BODY", 1000)
+    with origin(lambda _: (200, {}, b"x" * 1001)) as there:
+        app = mock(*answers, fallthrough=there.url)
+        status, _, content = await ask(app, "GET", "/else")
+        assert (status, b"more than 1000 bytes" in content) == (502, True)
+        await app.aclose()

@@ -4,7 +4,7 @@ from sp_proxy import regex
 from sp_proxy.core.redact.config import RedactionConfig, RuleConfig
 from sp_proxy.core.redact.redactor import Redactor
 from sp_proxy.replay.compare import Answer
-from sp_proxy.replay.redacted import redact
+from sp_proxy.replay.redacted import hide, redact
 
 REDACTOR = Redactor(
     RedactionConfig(
@@ -41,3 +41,13 @@ def test_a_coding_that_is_not_known():
 
 def test_nothing():
     assert redact(Answer(204, (), b""), REDACTOR) == Answer(204, (), b"")
+
+
+def test_secrets_that_were_sent_are_not_said_again():
+    secrets = ["Bearer abcdefgh1", 'a "b" &c', "xyz"]
+    said = b'{"token":"abcdefgh1","quoted":"a \\"b\\" &c","url":"/?q=a%20%22b%22%20%26c","xyz":"Bearer abcdefgh1"}'
+    answer = hide(Answer(200, (("location", "/?token=abcdefgh1"),), said), secrets)
+    gone = "[REDACTED]"
+    assert answer.fields == (("location", f"/?token={gone}"),)
+    assert answer.body.decode() == f'{{"token":"{gone}","quoted":"{gone}","url":"/?q={gone}","xyz":"{gone}"}}'
+    assert hide(answer, []) is answer
