@@ -112,14 +112,16 @@ class Mock:
             async for piece in response.aiter_raw():
                 content += piece
                 if len(content) > MAX_BODY:
-                    text = f"sp-proxy mock: {self._fallthrough}: an answer of more than {MAX_BODY} bytes\n"
-                    await _plain(send, 502, b"fallthrough", text)
-                    return
+                    break
         except (HTTPError, StreamError, OSError):
             await _plain(send, 502, b"fallthrough", f"sp-proxy mock: {self._fallthrough}: the answer broke off\n")
             return
         finally:
             await response.aclose()
+        if len(content) > MAX_BODY:
+            text = f"sp-proxy mock: {self._fallthrough}: an answer of more than {MAX_BODY} bytes\n"
+            await _plain(send, 502, b"fallthrough", text)
+            return
         fields = [(name.lower(), value) for name, value in response.headers.raw]
         fields = [(name, value) for name, value in fields if name.decode("latin-1") not in OF_ONE_CONNECTION]
         await _respond(send, response.status_code, fields, bytes(content), b"fallthrough", asked.method)
