@@ -61,6 +61,9 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "addon_request_faults": ("Calls of request hooks that raised: without effect.", ("addon",)),
     "addon_switched_off": ("Times that a request hook was left out for a while, as too slow.", ("addon",)),
     "addon_heads_passed": ("Heads of which a part had passed before request hooks could be called.", ()),
+    # flow scripts
+    "script_calls": ("Calls of flow scripts that went well.", ("addon",)),
+    "script_faults": ("Calls of flow scripts that raised or blocked.", ("addon",)),
     # mitmproxy
     "handed_over": ("Connections handed to the mitmproxy worker.", ()),
     "hand_over_refused": ("Connections that stayed with the relay, by reason.", _REASON),
@@ -95,6 +98,8 @@ def _counters(workers: tuple[WorkerStats, ...]) -> Iterator[Metric]:
         for key, count in worker.counters.items():
             name, _, said = key.partition(":")
             name = _sanitize(name)
+            if name in {*GAUGES, "connected"}:  # a family has one kind
+                name += "_counted"
             values = said.split(":", max(len(_labels(name)) - 1, 0))
             samples.setdefault(name, []).append((str(worker.worker_id), values, count))
     for name, found in sorted(samples.items()):

@@ -14,7 +14,7 @@ from sp_proxy.admin.worker_metrics import COUNTERS, GAUGES, worker_metrics
 from sp_proxy.exporter.stats import WorkerStats
 
 PACKAGE = Path(sp_proxy.__file__).parent
-ROOMS = ("taps", "relay", "mitm", "channel", "core")
+ROOMS = ("taps", "relay", "mitm", "channel", "core", "addons")
 
 
 def families(*workers: WorkerStats) -> dict[str, Metric]:
