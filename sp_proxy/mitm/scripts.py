@@ -17,10 +17,11 @@ from typing import Any, Final
 
 import structlog
 from mitmproxy.addonmanager import traverse
+from mitmproxy.exceptions import OptionsError
 from mitmproxy.http import HTTPFlow, Message
 from mitmproxy.master import Master
 
-from sp_proxy.addons.loading import TooSlowError, fault_of, load, time_limit
+from sp_proxy.addons.loading import TooSlowError, fault_of, line_of, load, time_limit
 from sp_proxy.addons.source import FLOW_EVENTS
 from sp_proxy.mitm.capture import block
 from sp_proxy.mitm.config import FlowScriptConfig
@@ -79,18 +80,21 @@ class Scripts:
         connections: Connections,
         counters: defaultdict[str, int],
     ) -> None:
-        """Raises what a script raises that cannot be loaded, with its options set."""
+        """Raises ValueError, one line for a person, for a script that cannot be loaded, or has no such options."""
         self._stuck_after = stuck_after
         self._connections = connections
         self._counters = counters
-        self._scripts = [Script(each, master) for each in configs]
+        self._scripts = [_made(each, master) for each in configs]
         self._held: dict[str, tuple[Tee | None, Tee | None]] = {}
         options = [f"{name}={value}" for each in configs for name, value in each.options.items()]
         wants_messages = any(any(each.handlers(event)) for each in self._scripts for event in FLOW_EVENTS[5:])
         master.options.update(  # type: ignore[no-untyped-call]
             stream_large_bodies=str(MAX_HELD), websocket=wants_messages
         )
-        master.options.set(*options)
+        try:
+            master.options.set(*options)
+        except OptionsError as error:
+            raise ValueError(f"addons.flows: options: {_one_line(error)}") from error
 
     async def running(self) -> None:
         """The worker serves from now on."""
@@ -226,6 +230,18 @@ class Scripts:
         if key not in script.logged and len(script.logged) < 100:
             script.logged.add(key)
             log.error("addon_fault", addon=script.name, kind=fault.kind, place=f"{script.path}:{fault.line}")
+
+
+def _made(config: FlowScriptConfig, master: Master) -> Script:
+    try:
+        return Script(config, master)
+    except (Exception, SystemExit) as error:
+        place = f"{config.path}:{line_of(error.__traceback__, config.path) or 1}"
+        raise ValueError(f"{place}: {type(error).__name__}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 @types.coroutine

@@ -4,7 +4,6 @@ import asyncio
 from collections import defaultdict
 
 import pytest
-from mitmproxy.exceptions import OptionsError
 from mitmproxy.master import Master
 from mitmproxy.test import tflow
 
@@ -46,10 +45,15 @@ def test_options_are_those_of_the_script():
     flow, counters, _ = asyncio.run(called(script(COUNTING, step="7")))
     assert flow.request.headers["number"] == "7"
     assert counters["script_calls:one"] == 1
-    with pytest.raises(OptionsError):
-        asyncio.run(called(script(COUNTING, nothing="1")))
-    with pytest.raises(OptionsError):
-        asyncio.run(called(script(COUNTING, step="x")))
+    for options, said in (({"nothing": "1"}, "Unknown option.*nothing"), ({"step": "x"}, "step")):
+        with pytest.raises(ValueError, match=f"^addons.flows: options: .*{said}"):
+            asyncio.run(called(script(COUNTING, **options)))
+
+
+@pytest.mark.parametrize("fault", ["1 / 0", "raise SystemExit"])
+def test_one_that_cannot_be_loaded_is_named_in_a_line(fault):
+    with pytest.raises(ValueError, match=r"^/x/one\.py:2: (ZeroDivisionError|SystemExit): "):
+        asyncio.run(called(script(f"def load(loader):\n    {fault}\ndef request(flow): ...\n")))
 
 
 def test_several_scripts_each_for_its_hosts():
