@@ -23,7 +23,7 @@ from sp_proxy.mitm.http1 import HIDDEN_EXPECT
 from sp_proxy.mitm.live import Connections
 from sp_proxy.patterns import compile_pattern
 from sp_proxy.replay.prepare import OF_ONE_CONNECTION
-from sp_proxy.replay.recorded import joined, still_coded
+from sp_proxy.replay.recorded import can_be_sent, joined, still_coded
 from sp_proxy.taps.open_exchange import OpenExchange
 
 _BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
@@ -152,7 +152,11 @@ def unfit(request: Request, max_body: int) -> str:
 def response_of(stored: Stored) -> Response:
     """Mitmproxy's response, framed anew."""
     gone = _NEVER_IN_ANSWERS if still_coded(stored.fields) else _NEVER_IN_ANSWERS | {"content-encoding"}
-    fields = [(name.encode(), value.encode()) for name, value in stored.fields if name not in gone]
+    fields = [
+        (name.encode(), value.encode())
+        for name, value in stored.fields
+        if name not in gone and can_be_sent(name, value)
+    ]
     if stored.status not in {204, 304}:
         fields.append((b"content-length", b"%d" % len(stored.body)))
     now = time.time()

@@ -1,15 +1,11 @@
 """A recorded answer as it is given again (pure): status, fields and body, without what belonged to one connection or trace."""
 
-import re
-
 from msgspec import Struct
 
 from sp_proxy.replay.prepare import OF_ONE_CONNECTION
-from sp_proxy.replay.recorded import Recorded, still_coded
+from sp_proxy.replay.recorded import Recorded, can_be_sent, still_coded
 
 _GONE = (OF_ONE_CONNECTION | {"date", "traceparent", "tracestate", "alt-svc"}) - {"host"}
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 class Given(Struct, frozen=True):
@@ -28,8 +24,6 @@ def given(recorded: Recorded) -> Given:
     if not still_coded(recorded.response_fields):
         gone.add("content-encoding")
     fields = tuple(
-        (name, value)
-        for name, value in recorded.response_fields
-        if name not in gone and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)
+        (name, value) for name, value in recorded.response_fields if name not in gone and can_be_sent(name, value)
     )
     return Given(recorded.status, fields, recorded.response_body, (recorded.ttfb_ns or recorded.duration_ns) / 1e9)

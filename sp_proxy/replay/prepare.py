@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from sp_proxy.replay.placeholders import Placeholders
 from sp_proxy.replay.problems import ReplayError
-from sp_proxy.replay.recorded import Recorded, still_coded
+from sp_proxy.replay.recorded import TOKEN, VALUE, Recorded, can_be_sent, still_coded
 from sp_proxy.replay.secrets import Secret, fill
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -26,8 +26,6 @@ OF_ONE_CONNECTION = frozenset(
     )
 )
 _OF_ONE_TRACE = re.compile(r"traceparent|tracestate|x-sp-.*|sp_session_id|x-service-name|x-current-service|x-debug-.*")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _NO_ASCII = re.compile(r"[^\x00-\x7f]+")
 _TARGET = re.compile(r"/[^\x00-\x20\x7f#]*")
 
@@ -101,7 +99,7 @@ def base_of(option: str, url: str) -> str:
 
 def _name(option: str, name: str) -> str:
     name = name.strip().lower()
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ReplayError(f"{option}: found {name[:64]!r}; allowed: the name of a header field")
     return name
 
@@ -109,7 +107,7 @@ def _name(option: str, name: str) -> str:
 def _field(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     name = _name("--set-header", name)
-    if not colon or not _VALUE.fullmatch(value):
+    if not colon or not VALUE.fullmatch(value):
         raise ReplayError(f"--set-header {name}: allowed: NAME: VALUE")
     if name in OF_ONE_CONNECTION - {"host"}:
         raise ReplayError(f"--set-header {name}: belongs to the connection, which is made anew")
@@ -135,7 +133,7 @@ class Preparer:
             return Skipped(reason)
         if recorded.method not in SAFE and not self._wanted.unsafe:
             return Skipped(f"{recorded.method[:32]} may change something: sent with --unsafe only")
-        if not _TOKEN.fullmatch(recorded.method) or recorded.method == "CONNECT":
+        if not TOKEN.fullmatch(recorded.method) or recorded.method == "CONNECT":
             return Skipped("its method cannot be sent")
         target = _path_of(recorded.target)
         if not _TARGET.fullmatch(target):
@@ -150,7 +148,7 @@ class Preparer:
         if filled.lacking and not (filled.lacking.startswith("the field ") and filled.lacking.split()[2] in given):
             return Skipped(f"redacted: {filled.lacking}")
         for name, value in filled.fields:
-            if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+            if not can_be_sent(name, value):
                 return Skipped(f"the field {name[:64]!r} cannot be sent")
         host = recorded.host if self._wanted.keep_host else self._to.netloc
         head = [("host", given.get("host", host))]

@@ -4,6 +4,7 @@ The rule kept here: bytes of which it is not certain that they are all of a body
 """
 
 import base64
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,10 @@ from msgspec import Struct
 
 from sp_proxy.core.body import media_type
 
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+"""A method, or the name of a header field."""
+VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+"""Of a header field."""
 _UNDONE = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd"})
 
 
@@ -141,6 +146,11 @@ def still_coded(fields: tuple[tuple[str, str], ...]) -> bool:
     """
     named = dict(fields).get("content-encoding", "").lower()
     return any(each.strip() not in _UNDONE for each in named.split(","))
+
+
+def can_be_sent(name: str, value: str) -> bool:
+    """Whether it is one header field, whoever stored it: nothing in it ends a line."""
+    return bool(TOKEN.fullmatch(name) and VALUE.fullmatch(value))
 
 
 def joined(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:

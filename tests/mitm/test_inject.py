@@ -205,3 +205,4 @@ def test_a_response_is_framed_anew():
     assert dict(response.headers.items()) == {"content-type": "text/plain", "content-length": "3"}
     assert response.raw_content == b"abc"
     assert "content-length" not in response_of(Stored(204, (), b"")).headers
+    assert not response_of(Stored(204, (("x-a", "1\r\nset-cookie: a=b"), ("x a", "1")), b"")).headers
