@@ -13,6 +13,7 @@ Everything an older version left in it goes with it.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,7 @@ EGRESS_PRIORITY = -150
 """Before any translation of addresses, so that it is judged where the daemon itself wants to go."""
 ALIVE = "alive"
 """Name of the set whose element says that the daemon is at work."""
+_HEARD = re.compile(rf"(set {ALIVE} \{{[^{{}}]*?)\s*elements = \{{[^{{}}]*\}}")
 HOOKS = {Chain.INBOUND: "prerouting", Chain.OUTBOUND: "output", Chain.EGRESS: "output"}
 _BASES = {
     Chain.INBOUND: f"nat {HOOKS[Chain.INBOUND]} {PRIORITY} accept",
@@ -209,6 +211,11 @@ def parse_sets(text: str) -> dict[str, int]:
     """The sets of the table with their timeouts (0: none), from ``nft -j list table``, which ``parse_listing`` has read."""
     sets = [item["set"] for item in json.loads(text)["nftables"] if "set" in item]
     return {found["name"]: int(found.get("timeout", 0)) for found in sets}
+
+
+def unheard(script: str) -> str:
+    """The table as ``nft -s list table`` prints it, to be made again, without the heartbeats of then: the daemon may have ended since."""
+    return _HEARD.sub(r"\1", script)
 
 
 def parse_listing(text: str) -> dict[str, Listed]:

@@ -88,7 +88,7 @@ def plan_remove(state: State) -> tuple[Command, ...]:
 
 def plan_restore(before: State, now: State) -> tuple[Command, ...]:
     """Puts back what there was of ours, in place of what there is now."""
-    commands = [Command(("nft", "-f", "-"), nft.REMOVAL + before.script)] if before.script else []
+    commands = [Command(("nft", "-f", "-"), nft.REMOVAL + nft.unheard(before.script))] if before.script else []
     earlier = {saved.tool: saved.text for saved in before.saved if iptables.is_installed(saved.text)}
     present = {saved.tool: saved.text for saved in now.saved}
     for tool, text in earlier.items():

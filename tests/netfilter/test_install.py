@@ -1,11 +1,15 @@
 """Prepared commands: what is printed is what runs."""
 
+from functools import partial
+
 import pytest
 
 from sp_proxy.netfilter import install, iptables
+from sp_proxy.netfilter.probes import heartbeat
 from sp_proxy.netfilter.rules import NetfilterError
 from sp_proxy.netfilter.system import find_tools, read_state
 from sp_proxy.settings.model import SettingsModel
+from tests.netfilter.conftest import DAEMON_USER
 
 SETTINGS = SettingsModel()
 
@@ -69,6 +73,28 @@ def test_rules_that_do_not_work_give_way_to_those_from_before(site, earlier, wri
     assert site.outbound(4, 5432) == "direct outside"
     site.beat()
     assert site.outbound(6, 80).startswith("16001 ")
+
+
+@pytest.mark.parametrize("writer", ["nft", "iptables-nft"])
+def test_rules_that_come_back_start_from_silence(site, writer):
+    """The daemon may have withdrawn its heartbeat since they were read: nobody would be there for what they redirect."""
+    heart = {"port": 16107, "timeout": "60s"}  # not the one that this test's daemon sends
+    other = SettingsModel.model_validate({"netfilter": {"heartbeat": heart}})
+    site.pod.call(lambda: install.prepare_apply(other, "nft", check=False).run())
+    assert site.outbound(4, 80) == "direct outside"
+    site.pod.call(partial(heartbeat, 16107, DAEMON_USER))
+    assert site.outbound(4, 80).startswith("16001 ")
+    before = site.pod.call(rules_there)
+    prepared = site.pod.call(lambda: install.prepare_apply(SETTINGS, writer))
+    site.pod.run("nft", "-f", "-", stdin=THIEF)
+    with pytest.raises(NetfilterError, match="the earlier rules are back"):
+        site.pod.call(prepared.run)
+    site.pod.run("nft", "delete", "table", "inet", "thief")
+    assert site.pod.call(rules_there) == before
+    assert site.outbound(4, 80) == "direct outside"
+
+
+THIEF = "table inet thief { chain o { type nat hook output priority -150; tcp dport 9 redirect to :8080; }; }"
 
 
 def test_first_rules_that_do_not_work_are_taken_away_again(site):
