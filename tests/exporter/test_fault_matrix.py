@@ -275,7 +275,8 @@ async def test_413_is_split_until_it_is_taken_and_costs_only_what_cannot_be():
             stats = await rig.settled(RECORDS)
     assert (stats.accepted, stats.dropped) == (RECORDS - 1, {"too_large": 1})
     assert Counter(taken) == Counter(set(range(1, RECORDS + 1)) - {7})
-    assert stats.uploads["too_large"] >= 1 + 2  # once for what fits, and the one that nobody takes with another and alone
+    # Once for what fits, and the one that nobody takes with another and alone.
+    assert stats.uploads["too_large"] >= 1 + 2
 
 
 # ---- connections
