@@ -31,6 +31,8 @@ AFTERMATH = 5.0
 """Seconds in which the failure of a connection has come through Envoy to the client."""
 ENVOY_MARGIN = 1.0
 """Seconds after an Envoy is ready in which connections to it may still be found dead."""
+MOST_TRIED = 10
+"""Requests that one ``netfilter apply`` may cost: it has no more than some ten probes."""
 NEAR = 5.0
 """Seconds around a failure of which its line tells what happened."""
 _ENVOYS = {Kind.ENVOY_KILLED, Kind.ENVOY_STOPPED, Kind.PEER_KILLED, Kind.PEER_STOPPED}
@@ -77,6 +79,7 @@ def judge(
     counts: defaultdict[tuple[str, str], Count] = defaultdict(Count)
     offences: list[str] = []
     room = {id(kill): kill.inbound for kill in history.kills}
+    room |= {id(done): MOST_TRIED for done in history.done if done.kind in _RULES}
     for request in sorted(requests, key=lambda each: each.begun):
         count = counts[request.pod, request.way]
         count.asked += 1
@@ -112,7 +115,9 @@ def _excuse(request: Request, history: History, room: dict[int, int], heartbeat_
             return Excuse.ENVOY
     if request.pod == SHOP:
         for done in history.done:
-            if done.kind in _RULES and _meets(request, done.begun, done.over) and _without_daemon(done.over, history):
+            tried = done.kind in _RULES and _meets(request, done.begun, done.over)
+            if tried and _without_daemon(done.over, history) and room[id(done)]:
+                room[id(done)] -= 1
                 return Excuse.TRIED
     return None
 

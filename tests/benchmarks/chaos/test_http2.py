@@ -64,6 +64,22 @@ def test_after_a_goaway_nothing_more_is_asked():
     served(talk, act)
 
 
+def test_a_goaway_before_the_answer_does_not_keep_it_from_being_heard():
+    def act(connection: H2Connection, stream: int) -> None:
+        answer(connection, stream)
+        answered = connection.data_to_send()
+        connection._data_to_send += bytearray(GOAWAY) + answered  # h2 itself sends nothing behind one
+
+    async def talk(client: Http2) -> None:
+        assert (await client.ask("shop:80", "GET", "/a", b"")).body == b"tea"
+        assert not await client.usable()
+
+    served(talk, act)
+
+
+GOAWAY = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
+
+
 @pytest.mark.parametrize("cut_off, message", [(True, "ended without an answer"), (False, "stream reset, code")])
 def test_a_request_without_an_answer_is_said(cut_off, message):
     def act(connection: H2Connection, stream: int) -> None:

@@ -119,6 +119,7 @@ def test_rules_that_are_tried_without_a_daemon():
     history = done(Kind.RULES_APPLIED)
     history.down.append((1.0, 20.0))
     assert excuses(history, request(10.5, 10.6)) == {Excuse.TRIED: 1}
+    assert excuses(history, *[request(10.5, 10.6)] * 12) == {Excuse.TRIED: 10, None: 2}
     assert excuses(history, request(10.5, 10.6, pod=CONTROL)) == {None: 1}
 
 
