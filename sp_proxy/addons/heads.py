@@ -148,11 +148,9 @@ class RequestHooks:
                 hook.was_quick()
             elif hook.slow(ended, interrupted=interrupted):
                 counters[hook.off] += 1
-                log.error(
-                    "addon %s: request(head) takes longer than %g ms again and again: left out for a while",
-                    hook.addon.name,
-                    self._budget_ns / 1e6,
-                )
+                slowly = f"takes longer than {self._budget_ns / 1e6:g} ms again and again"
+                why = "did not return, and was interrupted" if interrupted else slowly
+                log.error("addon %s: request(head) %s: left out for a while", hook.addon.name, why)
         return edit
 
     def interrupt(self, *_: object) -> None:

@@ -46,6 +46,8 @@ SAMPLE: Final = Exchange(
 """What hooks are tried with."""
 RECORDS: Final = 256
 """Of a batch."""
+TRIAL_SECONDS: Final = 1.0
+"""For one call of a hook that is tried: one that never returns must not keep who tries it waiting."""
 
 
 class CaptureCost(Struct, frozen=True):
@@ -69,7 +71,7 @@ class RequestCost(Struct, frozen=True):
 
 def plan(file: AddonFile) -> CapturePlan:
     """With limits for a trial."""
-    return CapturePlan(file, 1.0, 30.0, 1 << 30)
+    return CapturePlan(file, TRIAL_SECONDS, 30.0, 1 << 30)
 
 
 async def try_capture(file: AddonFile) -> list[str]:
@@ -101,7 +103,7 @@ async def try_capture(file: AddonFile) -> list[str]:
 def try_request(file: AddonFile) -> list[str]:
     """Likewise."""
     counters: defaultdict[str, int] = defaultdict(int)
-    edit = _hooks(file, counters).edit(*_head(0))
+    edit = _hooks(file, counters, TRIAL_SECONDS).edit(*_head(0))
     if counters[f"addon_request_faults:{file.name}"]:
         return ["request(head): failed with the sample"]
     if edit is None:
@@ -145,8 +147,10 @@ def bench_request(file: AddonFile, seconds: float) -> RequestCost:
     return RequestCost(took / called * 1e6, file.pure, counters[f"addon_request_faults:{file.name}"])
 
 
-def _hooks(file: AddonFile, counters: defaultdict[str, int]) -> RequestHooks:
-    return RequestHooks([RequestAddon(file.name, file.path, file.text, file.pure)], 3600.0, counters)
+def _hooks(file: AddonFile, counters: defaultdict[str, int], interrupt: float = 0.0) -> RequestHooks:
+    return RequestHooks(
+        [RequestAddon(file.name, file.path, file.text, file.pure)], 3600.0, counters, interrupt=interrupt
+    )
 
 
 def _head(number: int) -> tuple[Direction, bytes, bytes, bytes, bytes]:

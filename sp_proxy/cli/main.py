@@ -137,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "sp-proxy"
-        print(f"{command}: {' '.join(error.format_message().split())} (see {command} --help)", file=sys.stderr)
+        said = " ".join(error.format_message().split()).replace(": Value error, ", ": ")  # that is for programmers
+        print(f"{command}: {said} (see {command} --help)", file=sys.stderr)
         return USAGE_EXIT_CODE
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPT_EXIT_CODE

@@ -16,3 +16,8 @@ async def test_a_capture_hook():
 def test_a_request_hook():
     assert try_request(BOTH) == ["request(head): leaves the sample as it is"]
     assert bench_request(BOTH, 0.05).hook > 0
+
+
+def test_a_request_hook_that_never_returns():
+    endless = look("/x/endless.py", "def request(head):\n    while True:\n        pass\n")
+    assert try_request(endless) == ["request(head): failed with the sample"]

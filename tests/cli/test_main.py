@@ -69,6 +69,7 @@ def test_help_lists_what_exists_and_imports_none_of_it(capsys, monkeypatch, modu
         (["config"], "sp-proxy config: Missing command. (see sp-proxy config --help)\n"),
         (["--typo"], "sp-proxy: No such option: --typo (see sp-proxy --help)\n"),
         (["config", "check"], "sp-proxy config check: Missing argument 'FILE'. (see sp-proxy config check --help)\n"),
+        (["addon", "new", "a", "--kind", "b"], "sp-proxy addon new: Invalid value for '--kind': 'b' is not one of 'capture', 'request', 'flow'. (see sp-proxy addon new --help)\n"),
         (["config", "check", "a", "b"], "sp-proxy config check: Got unexpected extra argument(s) (b) (see sp-proxy config check --help)\n"),
     ],
 )  # fmt: skip
