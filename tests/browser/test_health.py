@@ -39,6 +39,9 @@ def test_every_daemon_of_the_demo_is_well(page, screenshot):
         expect(card.locator(".equation .pill")).to_have_text("holds")
         assert number(page, name, "captured") == number(page, name, "accepted") > 0
         expect(card.locator("table").first).to_contain_text("relay 0")
+    parts = page.locator(".health-part").all()
+    assert len(parts) == 4 * 3
+    assert all(part.evaluate("part => part.scrollWidth <= part.clientWidth") for part in parts)  # none over the next
     screenshot("health")
 
 

@@ -164,8 +164,8 @@ function strip(hops, session, exchanges, chosen) {
 }
 
 function head() {
-  const names = ["Time", "After", "Status", "Method", "Host and path", "Service", "Took", "Trace"];
-  return el("div", { class: "row head time-row", role: "row" }, names.map((name) => el("span", { role: "columnheader" }, name)));
+  const names = [["Time"], ["After", "number"], ["Status"], ["Method"], ["Host and path"], ["Service"], ["Took", "c-duration"], ["Trace"]];
+  return el("div", { class: "row head time-row", role: "row" }, names.map(([name, kind = ""]) => el("span", { class: kind, role: "columnheader" }, name)));
 }
 
 function row({ exchange, inbound, failed }, session, traces) {
