@@ -37,6 +37,7 @@ def run(config: ConfigOption = None, assignments: SetOption = None, linger: Ling
     """
     began = time.monotonic()
     open_standard_streams()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the supervisor listens: the settings are yet to be read anyhow
     until = began + duration_or_exit("--linger", linger)
     try:
         code = _run(config, assignments)

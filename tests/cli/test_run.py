@@ -199,6 +199,7 @@ def test_a_start_that_fails_may_linger_so_that_others_begin_meanwhile(tmp_path):
         deadline = time.monotonic() + TIMEOUT
         while process.poll() is None:  # the line is written a moment before it waits for signals
             assert time.monotonic() < deadline
+            process.send_signal(signal.SIGHUP)  # comes too early to mean anything
             process.send_signal(signal.SIGTERM)
             time.sleep(0.05)
         assert process.returncode in {2, -signal.SIGTERM}
