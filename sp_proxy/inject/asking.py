@@ -16,9 +16,10 @@ from sp_proxy.inject.config import InjectConfig
 from sp_proxy.inject.http import AnswerError, HttpClient
 from sp_proxy.inject.wire import Stored, read_answer
 
-MAX_ANSWER = 16 << 20
-QUESTIONS = 256
-"""At a time; further requests go to their destination."""
+MAX_ANSWER = 2 << 20
+"""Bytes of an answer: both bodies at the capture limit's default, some ten times over. A longer one is unreadable."""
+QUESTIONS = 64
+"""At a time; further requests go to their destination. With the limit above, 128 MiB are held at most."""
 PROTOBUF = "application/x-protobuf"
 _PAUSE = BreakerPolicy(initial_interval=5.0, max_interval=5.0)
 
