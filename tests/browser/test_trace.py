@@ -44,6 +44,7 @@ def test_the_call_tree_has_a_row_for_each_hop(page, screenshot):
 
 def test_the_critical_path_is_drawn_and_added_up(page):
     page.goto(CHECKOUT)
+    expect(page.locator(".spent li")).to_have_count(6)
     assert page.locator(".spent li").all_inner_texts() == [
         "bank.example, where nothing was captured82 ms46 %",
         "inventory38 ms21 %",

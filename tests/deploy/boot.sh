@@ -10,11 +10,6 @@ cd "$1"
 mkdir upper work root
 root=$1/root
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$root"
-# The overlay has no file systems that are mounted below the machine's; a project may be on one.
-if [ ! -e "$root$2/Makefile" ]; then
-    mkdir -p "$root$2"
-    mount --rbind -o ro "$2" "$root$2"
-fi
 mount -t proc proc "$root/proc"
 # Settings of the machine's kernel, but for those of our own network, are none of this host's.
 mount --bind "$root/proc/sys" "$root/proc/sys"
@@ -23,6 +18,11 @@ mount -t sysfs -o ro sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+# The overlay has no file systems that are mounted below the machine's; a project may be on one, or in /tmp.
+if [ ! -e "$root$2/Makefile" ]; then
+    mkdir -p "$root$2"
+    mount --rbind -o ro "$2" "$root$2"
+fi
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for device in null zero full random urandom tty; do
     : >"$root/dev/$device"
