@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -113,8 +114,10 @@ def test_keys_move_hide_and_open(page):
     page.keyboard.press("?")
     expect(page.locator("dialog.keys")).to_contain_text("Next row on the critical path")
     page.keyboard.press("?")
+    expect(page.locator("dialog.keys")).to_have_count(0)
     page.keyboard.press("Enter")
-    page.wait_for_url(f"**/#/exchange/{traffic.span_id('checkout')}?trace={traffic.trace_id('checkout')}")
+    opened = f"#/exchange/{traffic.span_id('checkout')}?trace={traffic.trace_id('checkout')}"
+    expect(page).to_have_url(re.compile(re.escape(opened) + "$"))
 
 
 def test_errors_stand_out(page):

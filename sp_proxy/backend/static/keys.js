@@ -52,7 +52,10 @@ addEventListener("keydown", (event) => {
   }
   const dialog = document.querySelector("dialog[open]");
   if (dialog) {
-    if (event.key === "?" && dialog.classList.contains("keys")) dialog.close();
+    if (event.key === "?" && dialog.classList.contains("keys")) {
+      dialog.close();
+      dialog.remove(); // at once: until its event comes, its button has the focus and would take the next Enter
+    }
     return;
   }
   for (const { keys, run } of bound.flat()) {
