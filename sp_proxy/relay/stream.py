@@ -318,7 +318,7 @@ class Stream:
         if self.lost:
             return
         if len(self._out) == pending:
-            self.abort()
+            self.reset(now=True)  # not an end in order: what is cut off must not look complete
         else:
             self.connection.loop.call_later(patience, self._look_at_progress, patience, len(self._out))
 

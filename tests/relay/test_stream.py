@@ -269,3 +269,17 @@ def test_a_fault_of_our_own_is_told_and_nothing_else_harmed():
         await rig.until(lambda: rig.feeder.seen == b"b")
 
     run(test)
+
+
+def test_what_nobody_takes_ends_in_a_reset_and_not_in_an_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sp_proxy.relay.stream.CLOSE_PATIENCE", 0.1)
+
+    async def test(rig: Rig) -> None:
+        for _ in range(8):
+            rig.stream.write(DATA)
+        rig.stream.close()
+        await rig.until(lambda: rig.stream.lost)
+        with pytest.raises(ConnectionResetError):
+            await rig.all_of_peer()
+
+    run(test)
