@@ -24,6 +24,10 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "abandoned": ("Clients that went while the destination was being connected.", ()),
     "upstream_connect_failed": ("Destinations that could not be connected: the client saw a reset.", ()),
     "aborted_at_shutdown": ("Connections reset at the end of the grace period.", ()),
+    "not_taken": (
+        "Peers that did not take what was left for them, within 60 s (closed) or 5 s (reset), and then saw a reset.",
+        _REASON,
+    ),
     "splices": ("Bodies that passed within the kernel.", ()),
     # what they speak
     "raw": ("Connections, or their rest, that pass unread, by reason.", _REASON),

@@ -557,6 +557,10 @@ class Connection:
         self.downstream.abort()
         return True
 
+    def gave_up(self, what: str) -> None:
+        """An end was ``closed`` or ``reset``, and did not take what had been written before."""
+        self._worker.counters[f"not_taken:{what}"] += 1
+
     def ended(self) -> None:
         """One end has finished sending; when both have, the connection is over."""
         if self.downstream.ended and self.upstream.ended:

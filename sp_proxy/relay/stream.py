@@ -304,23 +304,27 @@ class Stream:
         if self.lost or self.closing:
             return
         if self._out:
-            self._close_behind(CLOSE_PATIENCE)
+            self._close_behind(CLOSE_PATIENCE, "closed")
         else:
             self._close()
 
-    def _close_behind(self, patience: float) -> None:
+    def _close_behind(self, patience: float, what: str) -> None:
         """Close it when all that was written has been taken, or none of it for so many seconds."""
         self.closing = True
         self.pause()
-        self.connection.loop.call_later(patience, self._look_at_progress, patience, len(self._out))
+        self._look_later(patience, what)
 
-    def _look_at_progress(self, patience: float, pending: int) -> None:
+    def _look_later(self, patience: float, what: str) -> None:
+        self.connection.loop.call_later(patience, self._look_at_progress, patience, what, len(self._out))
+
+    def _look_at_progress(self, patience: float, what: str, pending: int) -> None:
         if self.lost:
             return
         if len(self._out) == pending:
+            self.connection.gave_up(what)
             self.reset(now=True)  # not an end in order: what is cut off must not look complete
         else:
-            self.connection.loop.call_later(patience, self._look_at_progress, patience, len(self._out))
+            self._look_later(patience, what)
 
     def reset(self, *, now: bool = False) -> None:
         """Pass on an abort: what has been written still arrives (unless ``now``), then a reset."""
@@ -332,7 +336,7 @@ class Stream:
         elif self.closing:
             return
         elif self._out:
-            self._close_behind(RESET_PATIENCE)
+            self._close_behind(RESET_PATIENCE, "reset")
         else:
             self._close()
 

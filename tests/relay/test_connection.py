@@ -413,6 +413,7 @@ def test_a_client_s_reset_reaches_a_server_that_does_not_read() -> None:
             poll.register(server, 0)
             assert poll.poll(30_000)[0][1] & select.POLLERR
             worker.wait(lambda: worker.gauges.get("connections_open") == 0)
+            assert worker.counters["not_taken:reset"] == 1
 
 
 def test_sigterm_lets_exchanges_finish_and_tells_the_client_to_close() -> None:

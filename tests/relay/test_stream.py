@@ -42,12 +42,16 @@ class Connection:
     losses: list[OSError | None] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     spliced: list[Stream] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
 
     def lost(self, _: Stream, error: OSError | None) -> None:
         self.losses.append(error)
 
     def failed(self, error: Exception) -> None:
         self.faults.append(error)
+
+    def gave_up(self, what: str) -> None:
+        self.given_up.append(what)
 
     def begin_splice(self, side: Stream) -> None:
         self.spliced.append(side)
@@ -271,14 +275,20 @@ def test_a_fault_of_our_own_is_told_and_nothing_else_harmed():
     run(test)
 
 
-def test_what_nobody_takes_ends_in_a_reset_and_not_in_an_end(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("how", ["closed", "reset"])
+def test_what_nobody_takes_ends_in_a_reset_and_not_in_an_end_and_is_told(how: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sp_proxy.relay.stream.CLOSE_PATIENCE", 0.1)
+    monkeypatch.setattr("sp_proxy.relay.stream.RESET_PATIENCE", 0.1)
 
     async def test(rig: Rig) -> None:
         for _ in range(8):
             rig.stream.write(DATA)
-        rig.stream.close()
+        if how == "closed":
+            rig.stream.close()
+        else:
+            rig.stream.reset()
         await rig.until(lambda: rig.stream.lost)
+        assert rig.connection.given_up == [how]
         with pytest.raises(ConnectionResetError):
             await rig.all_of_peer()
 
