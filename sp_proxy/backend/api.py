@@ -129,7 +129,13 @@ class Api:
         """``GET /api/v1/stats``."""
         _values(request)
         stats = msgspec.to_builtins(await self._store.stats())
-        live = {"live_subscribers": self._hub.subscribers, "live_dropped": self._hub.dropped}
+        hub = self._hub
+        live = {
+            "live_subscribers": hub.subscribers,
+            "live_dropped": hub.dropped,
+            "stored_answers_given": hub.answers_given,
+            "stored_answers_missing": hub.answers_missing,
+        }
         return json_answer({**stats, **live})
 
     async def daemons(self, request: Request) -> Response:

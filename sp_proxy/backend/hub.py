@@ -69,6 +69,9 @@ class Hub:
         self._closed = False
         self.dropped = 0
         """Exchanges lost to slow subscribers, all together."""
+        self.answers_given = 0
+        """Look-ups of stored answers that found one."""
+        self.answers_missing = 0
 
     @property
     def subscribers(self) -> int:

@@ -115,7 +115,10 @@ class Intake:
             lookup = read_lookup(await self._off_loop(otlp.decode_traces, encoding, body))
             if lookup is None:
                 return refusal(encoding, 400, Code.INVALID_ARGUMENT, "there is no span whose sp.span.type is inject")
-            return response_of(encoding, lookup, await self._injection.answer(lookup, narrowed))
+            stored = await self._injection.answer(lookup, narrowed)
+            self._hub.answers_given += stored is not None
+            self._hub.answers_missing += stored is None
+            return response_of(encoding, lookup, stored)
 
         return await self._answer(request, serve)
 

@@ -71,6 +71,9 @@ class LiveCounts(Struct, frozen=True):
 
     live_subscribers: int
     live_dropped: int
+    stored_answers_given: int
+    """To look-ups at ``/v1/inject``."""
+    stored_answers_missing: int
 
 
 class Problem(Struct, frozen=True):

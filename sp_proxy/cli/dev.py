@@ -1,7 +1,7 @@
 """``sp-proxy dev``: a developer's application, with its traffic captured and the dashboard open."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,6 +81,22 @@ def dev(
         Path | None,
         typer.Option("--database", metavar="FILE", help="Keep what is captured; by default it is forgotten."),
     ] = None,
+    mock: Annotated[
+        str | None,
+        typer.Option(
+            "--mock",
+            metavar="QUERY",
+            help="FOR TESTS: answer outbound requests from what --database has of earlier runs, as the query narrows it.",
+        ),
+    ] = None,
+    mock_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mock-host",
+            metavar="REGEX",
+            help="Answer only requests to such hosts; by default to all. Repeatable.",
+        ),
+    ] = None,
     intercept: Annotated[bool, typer.Option("--https/--no-https", help="Open and capture HTTPS.")] = True,
     stay: Annotated[bool, typer.Option("--stay", help="Keep the dashboard after the end, until Ctrl-C.")] = False,
     config: Annotated[
@@ -105,8 +121,13 @@ def dev(
         raise typer.BadParameter("either a COMMAND or a --file", param_hint="--file")
     if not command and (port or to or name or host_port):
         raise typer.BadParameter("--port, --to, --name and --host-port are for one COMMAND; a file has its own")
-    if config or assignments:
-        load_or_exit(config, assignments, sends=False)
+    mocked = _mocked(mock, mock_host or [], database)
+    if config or assignments or mocked:
+        from sp_proxy.settings.flags import Flag
+
+        flags = {key: Flag("--mock-host" if key == "inject.hosts" else "--mock", each) for key, each in mocked.items()}
+        flags.pop("inject.enabled", None)  # for the warning names who would be asked, which only the run knows
+        load_or_exit(config, assignments, flags, sends=False)
     try:
         project = _project(command, file, name, port, to, tuple(host_port or ()))
     except DevError as error:
@@ -127,12 +148,30 @@ def dev(
         assignments=tuple(assignments or ()),
         intercept=intercept,
         stay=stay,
+        mocked=mocked,
     )
     try:
         return run(options, console)
     except DemoError as error:
         say(str(error))
         return CANNOT_GO_ON
+
+
+def _mocked(query: str | None, hosts: list[str], database: Path | None) -> dict[str, Any]:
+    """The settings that ``--mock`` stands for."""
+    from sp_proxy.mock.daemon import daemon_settings
+    from sp_proxy.replay.problems import ReplayError
+
+    if query is None:
+        if hosts:
+            raise typer.BadParameter("needs --mock, which says what is answered from", param_hint="--mock-host")
+        return {}
+    if database is None or not database.exists():
+        raise typer.BadParameter("needs --database FILE, in which an earlier run has kept answers", param_hint="--mock")
+    try:
+        return daemon_settings(query, hosts)
+    except ReplayError as error:
+        raise typer.BadParameter(f"no query: {error}", param_hint="--mock") from None
 
 
 def _project(

@@ -43,6 +43,8 @@ class Common(Struct, frozen=True):
     intercept: bool = True
     own_rules: bool = False
     """A configuration of the user's own decides what is captured; without one, everything is."""
+    mocked: Mapping[str, Any] = {}
+    """Settings by which requests are answered from what was captured earlier (``mock/daemon.py``)."""
 
 
 def explicit(
@@ -122,4 +124,9 @@ def _settings(name: str, common: Common, admin_port: int) -> dict[str, Any]:
         "reload.watch": False,
         "log.level": "warning",
         "log.format": "json",
+        **(
+            {**common.mocked, "inject.url": f"http://{LOOPBACK}:{common.backend_port}/v1/inject"}
+            if common.mocked
+            else {}
+        ),
     }

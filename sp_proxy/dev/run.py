@@ -12,9 +12,11 @@ import sys
 import tempfile
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from rich.console import Console
@@ -23,6 +25,7 @@ from rich.text import Text
 
 from sp_proxy.demo import runs
 from sp_proxy.demo.errors import DemoError, NotPermittedError, StoppedError
+from sp_proxy.demo.inquiries import Unanswered
 from sp_proxy.dev import environment, pods, screen, trust, wiring
 from sp_proxy.dev.arrivals import catch_up
 from sp_proxy.dev.calls import Exchanges
@@ -64,6 +67,8 @@ class Options(Struct, frozen=True):
     intercept: bool = True
     stay: bool = False
     """Keep the dashboard when the services have ended, until Ctrl-C."""
+    mocked: Mapping[str, Any] = {}
+    """Settings of daemons that answer from ``database`` (``mock/daemon.py``)."""
 
 
 def run(options: Options, console: Console) -> int:
@@ -89,6 +94,7 @@ class Run:
         self._names = [service.name for service in options.project.services]
         self._said: dict[str, str] = {}
         self._identity = invoking(os.environ, options.user)
+        self._since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
 
     def run(self) -> int:
         """From the beginning to the end."""
@@ -158,10 +164,15 @@ class Run:
         if not stage.claim_backend_port(options.backend_port):
             self._say(f"port 4318 is taken: the dashboard gets port {stage.backend.port}")
         own_rules = options.config is not None
-        stage.configure(Common(stage.backend.port, str(kept), str(files.known), options.intercept, own_rules))
+        common = Common(
+            stage.backend.port, str(kept), str(files.known), options.intercept, own_rules, mocked=options.mocked
+        )
+        stage.configure(common)
         stage.start_backend(self._database(stage, directory))
         stage.start_daemons(options.config, list(options.assignments))
         self._say(f"dashboard {stage.backend.url}")
+        if options.mocked:
+            self._say("FOR TESTS ONLY: what --database has an answer to is answered by it, and does not go out")
         for member in stage.members:
             if member.inbound:
                 self._say(
@@ -176,8 +187,11 @@ class Run:
             while not self._signals.wait(_REFRESH_SECONDS):
                 stage.check()
         stage.stop_daemons()
-        catch_up(self._exchanges, stage.backend)
+        catch_up(self._exchanges, stage.backend, self._since)
         self._tell()
+        if options.mocked:
+            with suppress(Unanswered):
+                self._say(screen.mocked(stage.backend.json("/api/v1/stats")))
         return code
 
     def _database(self, stage: Stage, directory: Path) -> Path:
@@ -199,7 +213,7 @@ class Run:
         with Health(stage.members) as health, self._display(stage, health) as show:
             while not self._signals.wait(_REFRESH_SECONDS):
                 stage.check()
-                catch_up(self._exchanges, stage.backend)
+                catch_up(self._exchanges, stage.backend, self._since)
                 show(False)
                 codes = {member.name: member.running.exit_code for member in stage.members if member.running}
                 failed = [(name, code) for name, code in codes.items() if code]

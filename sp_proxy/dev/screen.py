@@ -113,6 +113,12 @@ def totals(exchanges: Exchanges, services: Iterable[str]) -> str:
     return f"captured {len(exchanges)} exchange{plural}: {inbound} inbound, {outbound} outbound, {failed} failed{forgotten}"
 
 
+def mocked(stats: Mapping[str, Any]) -> str:
+    """What came of ``--mock``, in a line; the backend's counts."""
+    given, missing = stats["stored_answers_given"], stats["stored_answers_missing"]
+    return f"mock: {given} answered from what was captured, {missing} without an answer there went on"
+
+
 def _state_style(state: str) -> str:
     if state in {"up", "running", "ended (0)"}:
         return "green"

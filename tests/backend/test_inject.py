@@ -51,6 +51,7 @@ def stored(response: httpx.Response) -> Stored | None:
 
 
 def test_answers_in_turn(url):
+    before = httpx.get(f"{url}/api/v1/stats", timeout=30).json()
     found = [stored(ask(url, "/turn")) for _ in range(3)]
     assert [each and (each.status, each.body) for each in found] == [
         (200, b'{"n":1}'),
@@ -58,6 +59,10 @@ def test_answers_in_turn(url):
         (200, b'{"n":2}'),
     ]
     assert found[0] is not None
+    assert stored(ask(url, "/nothing")) is None
+    stats = httpx.get(f"{url}/api/v1/stats", timeout=30).json()
+    counted = ("stored_answers_given", "stored_answers_missing")
+    assert [stats[name] - before[name] for name in counted] == [3, 1]
     assert dict(found[0].fields)["content-type"] == "application/json"
 
 

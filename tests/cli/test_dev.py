@@ -70,6 +70,32 @@ def test_wrong_usage_is_one_line(words, given, tmp_path, monkeypatch, capsys):
     assert given == []
 
 
+def test_answers_from_an_earlier_run(given, tmp_path):
+    kept = tmp_path / "kept.sqlite3"
+    kept.touch()
+    assert main(["dev", "--database", str(kept), "--mock", "status:200", "--mock-host", "^pay", "--", "x"]) == 3
+    assert (given[0].mocked["inject.query"], given[0].mocked["inject.hosts"]) == ("status:200", ["^pay"])
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--mock", "status:200"], "--mock: needs --database FILE, in which an earlier run has kept answers"),
+        (["--mock", "status:200", "--database", "missing"], "--mock: needs --database FILE, in which an earlier"),
+        (["--mock-host", "^pay"], "--mock-host: needs --mock"),
+        (["--database", "kept", "--mock", "servise:x"], "--mock: no query: column 1: 'servise' is not a field"),
+        (["--database", "kept", "--mock", "status:200", "--mock-host", "("], "--mock-host: inject.hosts[0]: found "),
+    ],
+)
+def test_answers_that_cannot_be_given(words, said, given, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("kept").touch()
+    assert main(["dev", *words, "--", "x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert given == []
+
+
 def test_what_stops_it_is_one_line(monkeypatch, capsys):
     def fail(_options: object, _console: object) -> int:
         raise DevError("port 80 of a: permission denied")

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from sp_proxy.demo.inquiries import BackendApi
@@ -39,6 +41,16 @@ def test_the_other_half_is_learnt_when_it_comes(backend):
     send(backend, exchange_span(trace=outbound.trace_id, parent=outbound.span_id, service="pay", at=1))
     catch_up(exchanges, api)
     assert [call.target for call in exchanges.calls(frozenset({"shop", "pay"}))] == ["pay"]
+
+
+def test_what_an_earlier_run_has_kept_is_not_this_runs(backend):
+    api = BackendApi(int(backend.rpartition(":")[2]))
+    spans = [exchange_span(at=at) for at in (0, 100_000)]
+    send(backend, *spans)
+    between = datetime.fromtimestamp(spans[0].start_time_unix_nano / 1e9 + 50, UTC)
+    exchanges = Exchanges()
+    catch_up(exchanges, api, f"{between:%Y-%m-%dT%H:%M:%S}")
+    assert [each["span_id"] for each in exchanges.latest(9)] == [spans[1].span_id.hex()]
 
 
 def test_a_backend_that_is_gone_is_no_fault():

@@ -4,6 +4,7 @@ import pytest
 
 from sp_proxy.dev import layout
 from sp_proxy.dev.layout import Common, Inbound, Peer
+from sp_proxy.mock.daemon import daemon_settings
 from sp_proxy.settings.flags import parse_assignments
 from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.source import Source
@@ -49,6 +50,13 @@ def test_everything_is_captured_but_for_rules_of_ones_own():
 
 def test_https_is_left_alone_by_wish():
     assert explicit(Common(4318, "/s", "/k", intercept=False)).tls.intercept == []
+
+
+def test_answers_come_from_the_runs_own_backend():
+    settings = explicit(Common(4318, "/s", "/k", mocked=daemon_settings("service:shop", ["^pay"])))
+    assert (settings.inject.enabled, settings.inject.query, settings.inject.hosts) == (True, "service:shop", ["^pay"])
+    assert str(settings.inject.url) == "http://127.0.0.1:4318/v1/inject"  # and not where the user's own file would look
+    assert not explicit().inject.enabled
 
 
 def test_in_a_namespace():

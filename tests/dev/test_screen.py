@@ -23,6 +23,11 @@ def full(**fields: Any) -> dict[str, Any]:
     return {**exchange("shop", "outbound"), "status": 200, "method": "GET", "scheme": "https", "path": "/", **fields}
 
 
+def test_what_was_answered_from_an_earlier_run():
+    said = screen.mocked({"stored_answers_given": 3, "stored_answers_missing": 1, "spans": 9})
+    assert said == "mock: 3 answered from what was captured, 1 without an answer there went on"
+
+
 def test_the_live_view():
     exchanges = Exchanges()
     exchanges.add([exchange("shop", "inbound"), exchange("shop", "outbound", host="api.example", failed=True)])

@@ -282,6 +282,32 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_nothing_remains(machi
     assert machine.namespace.call(forwarding.read_text) == "0\n"
 
 
+def test_answers_of_an_earlier_run(machine):
+    home = machine.directory / "mock"
+    home.mkdir()
+    said = []
+    kept = ["--database", "kept.sqlite3"]
+    for words in ([*kept, "--proxy"], [*kept, "--mock", "status:200", "--mock-host", "^example"]):
+        done = subprocess.run(
+            machine.command(PROGRAM, "dev", *words, "--", "curl", "-sS", "https://example.org/"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=home,
+            env=machine.environ(home),
+            timeout=300,
+            check=False,
+        )
+        said.append(done.stdout)
+        assert done.returncode == 0, said
+    assert ["hello from example.org" in each for each in said] == [True, True]
+    assert ["captured 1 exchange:" in each for each in said] == [True, False]  # a stored answer was no traffic
+    assert "captured 0 exchanges:" in said[1]
+    assert "mock: 1 answered from what was captured, 0 without" in said[1]
+    assert "FOR TESTS ONLY" in said[1]
+
+
 @pytest.mark.parametrize("form", ["one-command", "file"])
 def test_ctrl_c_on_a_terminal(machine, form):
     home = machine.directory / form
