@@ -1,5 +1,7 @@
 """The proxies that are compared: how each is started, and which of its processes do what."""
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -149,6 +151,22 @@ def _envoy(traced: bool, proxy: Proxy, setup: Setup) -> Instance:
     return instance
 
 
+def _haproxy(proxy: Proxy, setup: Setup) -> Instance:
+    # Bytes from one socket to the other, which nobody looks at: what is left is what no proxy can do without.
+    port = free_port()
+    config = setup.directory / f"{proxy.name}-{port}.cfg"
+    config.write_text(
+        f"global\n nbthread {setup.workers}\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n"
+        f"listen bytes\n bind 127.0.0.1:{port}\n server origin 127.0.0.1:{setup.upstream}\n"
+    )
+    tool = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if tool is None:
+        raise BenchmarkError("needs haproxy: apt-get install haproxy")
+    instance = Instance(port, Running(f"{proxy.name}-{port}", [tool, "-db", "-f", str(config)], setup.directory))
+    _wait(instance, partial(accepts, port))
+    return instance
+
+
 def _mitmdump(proxy: Proxy, setup: Setup) -> Instance:
     port = free_port()
     home = setup.directory / "mitmproxy"  # else it would write certificates into the user's own
@@ -201,6 +219,12 @@ PROXIES = {
         ),
         Proxy("envoy", "Envoy", partial(_envoy, False)),
         Proxy("envoy-traced", "Envoy, Lua headers, OpenTelemetry tracer", partial(_envoy, True)),
+        Proxy(
+            "haproxy-bytes",
+            "HAProxy, TCP mode: bytes that nobody reads",
+            _haproxy,
+            only=frozenset({"post-16", "h2-1", "h2-10"}),
+        ),
         Proxy("mitmdump", "mitmdump", _mitmdump, many_workers=False),
         Proxy("proxy-py", "proxy.py", _proxy_py, http2=False),
     )

@@ -42,7 +42,7 @@ if ! "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >
     if [ "${CI:-}" = true ]; then exit 1; fi
 fi
 if command -v systemctl >/dev/null; then
-    for service in nginx postgresql prometheus redis-server; do
+    for service in haproxy nginx postgresql prometheus redis-server; do
         case " ${missing[*]} " in
             *" $service "*) systemctl --quiet disable "$service" >&2 || true ;;
         esac
