@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sp_proxy.backend.query.parse import parse
@@ -51,6 +51,23 @@ def test_a_pattern_is_about_the_whole_value(pattern, fits, not_fits):
     regex = Pattern(pattern).regex()
     assert [bool(regex.fullmatch(value)) for value in fits] == [True] * len(fits)
     assert [bool(regex.fullmatch(value)) for value in not_fits] == [False] * len(not_fits)
+
+
+@given(patterns(), st.text(alphabet="x/o*\\é", max_size=12))
+@example(Pattern(("x", "*", "o", "?", "", "*", "x")), "xooxx")
+@example(Pattern(("", "*", "oo", "*", "o")), "oo")
+def test_a_pattern_fits_what_it_says(pattern, value):
+    wild = {"*": ".*", "?": "."}
+    plain = "".join(wild[piece] if at % 2 else re.escape(piece) for at, piece in enumerate(pattern.pieces))
+    found = re.fullmatch(plain, value, re.DOTALL) is not None
+    assert (pattern.regex().fullmatch(value) is not None) == found
+
+
+def test_many_stars_on_a_long_value_are_soon_answered():
+    """By going back and forth between the stars it would take years: the test's own time limit holds here."""
+    regex = Pattern(("", *("*", "a") * 12, "?", "b")).regex()
+    assert regex.fullmatch("a" * 2048) is None
+    assert regex.fullmatch("a" * 2048 + "b") is not None
 
 
 def test_conjunctions_are_flat():
