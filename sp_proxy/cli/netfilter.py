@@ -1,5 +1,7 @@
 """``sp-proxy netfilter``: show, apply, remove and verify the redirect rules of this host or pod."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -81,7 +83,8 @@ def apply(
 
     with _errors_in_one_line():
         prepared = prepare_apply(settings, writer, check=check)
-        print(str(prepared) if dry_run else f"{prepared.run()}\n", end="")
+        with _ended_in_order():
+            print(str(prepared) if dry_run else f"{prepared.run()}\n", end="")
 
 
 @app.command()
@@ -109,6 +112,33 @@ def verify(config: ConfigOption = None, assignments: SetOption = None, writer: W
             failed = failed or result.verdict is Verdict.FAIL
     if failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A signal becomes an exception, so that rules which have not been tried to their end are taken back: a terminal that goes
+    away (SIGHUP) and a unit that is stopped meanwhile (SIGTERM) would leave them else. One signal: a second changes nothing.
+    """
+
+    def end(number: int, _: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        say(f"{signal.Signals(number).name}: taking back what is written and not tried")
+        raise SystemExit(128 + number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():  # of a test: no signal comes to it
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            if before[number] is not signal.SIG_IGN:  # of nohup
+                signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

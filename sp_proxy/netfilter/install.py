@@ -7,6 +7,7 @@ back.
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sp_proxy.netfilter import system
@@ -44,15 +45,44 @@ class Prepared:
 
     def run(self) -> str:
         """Changes the kernel's rules; gives the line to say. Raises ``NetfilterError``, after putting back what was there."""
-        system.apply(self.commands, self.writer, self.tools)
-        failed = [result.line for result in (self.check() if self.check else ()) if result.verdict is Verdict.FAIL]
+        with self._taken_back_if_interrupted():
+            system.apply(self.commands, self.writer, self.tools)
+            try:
+                results = list(self.check() if self.check else ())
+            except NetfilterError as error:
+                raise NetfilterError(f"the rules cannot be tried, {self._put_back()}: {error}") from error
+        failed = [result.line for result in results if result.verdict is Verdict.FAIL]
         if not failed:
             return self.done
-        for command in plan_restore(self.before, system.read_state(self.tools)):
-            system.run(command, self.writer)
-        back = "the earlier rules are back" if self.before.writers() else "they are removed again"
+        back = self._put_back()
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise NetfilterError(f"the rules do not work, {back}: {' '.join(failed[0].split())}{more}")
+
+    @contextmanager
+    def _taken_back_if_interrupted(self) -> Iterator[None]:
+        """What has not been tried to its end does not stay, whoever ends this."""
+        try:
+            yield
+        except NetfilterError:
+            raise
+        except BaseException:
+            self._put_back()
+            raise
+
+    def _put_back(self) -> str:
+        """What was there before, or else nothing of ours; says which. Raises ``NetfilterError`` if not even that is possible."""
+        if not self.before.writers():
+            for command in plan_remove(system.read_state(self.tools)):
+                system.run(command, self.writer)
+            return "they are removed again"
+        try:
+            for command in plan_restore(self.before, system.read_state(self.tools)):
+                system.run(command, self.writer)
+        except NetfilterError as error:
+            for command in plan_remove(system.read_state(self.tools)):
+                system.run(command, self.writer)
+            return f"the earlier rules cannot be put back ({error}), and nothing is redirected now"
+        return "the earlier rules are back"
 
 
 def rules_of(settings: SettingsModel, ids: Ids = system.IDS) -> Ruleset:

@@ -18,7 +18,7 @@ every such chain, so an older version of these rules goes whole. Lines are writt
 import re
 import shlex
 from collections.abc import Collection, Iterator
-from itertools import product
+from itertools import pairwise, product
 
 from sp_proxy.netfilter.rules import (
     Action,
@@ -223,7 +223,12 @@ def _without_jumps(saved: str) -> list[str]:
 
 
 def _jumps_to_us(line: str) -> bool:
-    return re.search(rf"(?:-j|-g|--jump|--goto) {PREFIX}\S*", line) is not None
+    if PREFIX not in line:  # nearly all of a node's: kube-proxy writes thousands
+        return False
+    words = shlex.split(line)  # a comment that says so is one word
+    return any(
+        word in {"-j", "-g", "--jump", "--goto"} and target.startswith(PREFIX) for word, target in pairwise(words)
+    )
 
 
 def _transaction(body: list[str]) -> str:

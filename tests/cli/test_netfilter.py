@@ -2,7 +2,10 @@
 
 import io
 import os
+import signal
+import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -95,6 +98,32 @@ def test_the_configuration_file_is_read(pod, tmp_path):
     assert "with nft" in sp_proxy(pod, "apply", "-c", str(file)).stdout
     assert sp_proxy(pod, "verify", "-c", str(file)).returncode == 0
     assert sp_proxy(pod, "verify").returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_it_while_it_tries_has_the_earlier_rules(pod, number, tmp_path):
+    assert sp_proxy(pod, "apply", "--writer", "nft", "--set", "netfilter.outbound_exclude_ports=[5432]").returncode == 0
+    before = pod.run("nft", "-s", "list", "ruleset").stdout
+    tried, ip = tmp_path / "tried", tmp_path / "ip"  # what verify needs late, and where it is held here
+    ip.write_text(f"#!/bin/sh\n: >{tried}\nexec sleep 60\n", "ascii")
+    ip.chmod(0o755)
+    command = (sys.executable, "-m", "sp_proxy.cli.main", "netfilter", "apply", "--writer", "nft")
+    process = pod.popen("env", f"PATH={tmp_path}:{os.environ['PATH']}", *command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not tried.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert pod.run("nft", "-s", "list", "ruleset").stdout != before
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 128 + number
+    assert stderr == f"sp-proxy: {number.name}: taking back what is written and not tried\n"
+    assert pod.run("nft", "-s", "list", "ruleset").stdout == before
 
 
 @pytest.mark.parametrize(

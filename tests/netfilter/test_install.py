@@ -1,5 +1,6 @@
 """Prepared commands: what is printed is what runs."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -106,6 +107,36 @@ def test_first_rules_that_do_not_work_are_taken_away_again(site):
     assert site.pod.call(install.prepare_remove).done == "nothing to remove"
     done = site.pod.call(lambda: install.prepare_apply(SETTINGS, "nft", check=False).run())
     assert done.startswith("applied")
+
+
+@pytest.mark.parametrize("cause", [NetfilterError("nft did not end within 60 s"), SystemExit(143)])
+def test_rules_that_were_not_tried_to_the_end_do_not_stay(site, cause):
+    other = SettingsModel.model_validate({"netfilter": {"outbound_exclude_ports": [5432]}})
+    site.pod.call(lambda: install.prepare_apply(other, "iptables-legacy").run())
+    before = site.pod.call(rules_there)
+
+    def fail():
+        raise cause
+        yield
+
+    prepared = site.pod.call(lambda: replace(install.prepare_apply(SETTINGS, "nft"), check=fail))
+    with pytest.raises(type(cause)) as caught:
+        site.pod.call(prepared.run)
+    if isinstance(cause, NetfilterError):
+        assert str(caught.value) == f"the rules cannot be tried, the earlier rules are back: {cause}"
+    assert site.pod.call(rules_there) == before
+
+
+def test_where_the_earlier_rules_cannot_come_back_nothing_is_redirected(site):
+    site.pod.call(lambda: install.prepare_apply(SETTINGS, "nft", check=False).run())
+    site.pod.run("nft", "-f", "-", stdin=THIEF)
+    prepared = site.pod.call(lambda: install.prepare_apply(SETTINGS, "nft"))
+    broken = replace(prepared, before=replace(prepared.before, script="table inet sp_proxy { nonsense }"))
+    with pytest.raises(
+        NetfilterError, match=r"the earlier rules cannot be put back \(nft: .*\), and nothing is redirected now"
+    ):
+        site.pod.call(broken.run)
+    assert site.pod.call(lambda: read_state(find_tools()).writers()) == ()
 
 
 def rules_there():

@@ -83,6 +83,12 @@ def test_an_older_version_is_taken_away_in_the_same_transaction_and_others_rules
     assert not [line for line in lines if "DOCKER" in line]
 
 
+def test_a_rule_of_others_that_only_speaks_of_ours_stays():
+    spoken = '-A OUTPUT -p tcp -m comment --comment "before -j SP_PROXY_OUT" -j ACCEPT'
+    assert iptables.own_lines(OLDER + spoken) == iptables.own_lines(OLDER)
+    assert iptables.own_lines('-A OUTPUT -m comment --comment "it is" -j SP_PROXY_OUT')
+
+
 def test_removal_takes_away_jumps_then_chains_and_is_empty_where_nothing_is():
     assert iptables.render_removal(OLDER).splitlines() == [
         "*nat",
