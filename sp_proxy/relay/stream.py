@@ -124,6 +124,10 @@ class Stream:
         """It has finished sending; it may still receive."""
         raise NotImplementedError
 
+    def begin_splice(self) -> None:
+        """``splice_due`` bytes from it are the kernel's to move: what was written to the other end before has been taken."""
+        raise NotImplementedError
+
     def _on_events(self, events: int) -> None:
         try:
             if events & WRITABLE and not self.lost:
@@ -281,7 +285,7 @@ class Stream:
             if not other.splice_due:
                 other.resume()
         if other.splice_due and not out:
-            self.connection.begin_splice(other)
+            other.begin_splice()
 
     def finish(self) -> None:
         """Pass on an end of stream, behind all that was written."""

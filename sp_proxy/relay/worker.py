@@ -36,6 +36,7 @@ from sp_proxy.patterns import compile_pattern
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig
 from sp_proxy.relay.connection import Connection
 from sp_proxy.relay.detect import Detection
+from sp_proxy.relay.explicit_proxy import ProxiedConnection
 from sp_proxy.relay.heartbeat import Heartbeat
 from sp_proxy.relay.listener import Listener
 from sp_proxy.relay.long_exchanges import record_long
@@ -205,7 +206,7 @@ class Worker:
                 return
             sock.setblocking(False)
             self.counters["connections"] += 1
-            connection = Connection(self, listener)
+            connection = ProxiedConnection(self, listener) if listener.proxy else Connection(self, listener)
             try:
                 connection.accept(sock, address[:2])
             except Exception as error:  # noqa: BLE001 (a fault of ours costs this connection, not those that wait)

@@ -1,12 +1,13 @@
 """A real relay worker process for tests, with its channel read in a thread."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,17 @@ def listening(host: str = "127.0.0.1") -> socket.socket:
     sock.bind((host, 0))
     sock.listen(1024)
     return sock
+
+
+@contextlib.contextmanager
+def unreachable() -> Iterator[tuple[str, int]]:
+    """An address where connecting takes for ever: its queue of connections that nobody accepts is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()
 
 
 @dataclass

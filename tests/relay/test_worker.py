@@ -13,10 +13,8 @@ import time
 import pytest
 
 from sp_proxy.relay.worker import SPARE_DESCRIPTORS, max_connections
+from tests.relay.conversation import GET, OK, End
 from tests.relay.running_worker import RunningWorker, listening
-
-GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def test_it_reports_totals_and_gauges() -> None:
@@ -213,3 +211,48 @@ def accepts(address: tuple[str, int]) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_sigterm_lets_exchanges_finish_and_tells_the_client_to_close() -> None:
+    with (
+        listening() as listener,
+        RunningWorker(listener.getsockname()) as worker,
+        worker.connect() as busy,
+        worker.connect() as idle,
+    ):
+        servers = []
+        for client in (busy, idle):
+            client.sendall(GET)
+            server, _ = listener.accept()
+            server.settimeout(10)
+            End(server).until(b"\r\n\r\n")
+            servers.append(server)
+        servers[1].sendall(OK)
+        End(idle).until(b"ok")
+        worker.process.terminate()
+        assert idle.recv(100) == b""  # after half a second of idleness
+        servers[0].sendall(OK)
+        end = End(busy)
+        end.until(b"ok")
+        assert end.received == OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+        assert busy.recv(100) == b""
+        assert worker.process.wait(10) == 0
+        assert worker.drained.wait(5)
+        assert len(worker.exchanges) == 2
+        for server in servers:
+            server.close()
+
+
+def test_a_second_sigterm_ends_at_once() -> None:
+    with listening() as listener, RunningWorker(listener.getsockname()) as worker, worker.connect() as client:
+        client.sendall(GET)
+        server, _ = listener.accept()
+        with server:
+            worker.process.terminate()
+            worker.wait(lambda: worker.gauges.get("connections_open") == 1)
+            time.sleep(0.2)  # two signals in one moment are one signal
+            worker.process.terminate()
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+            assert worker.process.wait(10) == 0
+        assert [record.error for record in worker.exchanges] == ["upstream_aborted"]

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from sp_proxy.core.exchange import Exchange
-from sp_proxy.relay.connection import GAVE_UP_AFTER
-from sp_proxy.relay.proxied import elsewhere
-from tests.relay.running_worker import RunningWorker, listening
-from tests.relay.test_connection import OK, End, unreachable, without_injection
+from sp_proxy.relay.downstream import GAVE_UP_AFTER
+from sp_proxy.relay.explicit_proxy import elsewhere
+from tests.relay.conversation import OK, End, without_injection
+from tests.relay.running_worker import RunningWorker, listening, unreachable
 from tests.relay.test_listener import listener
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
