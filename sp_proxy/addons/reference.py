@@ -41,7 +41,9 @@ what it does with a sample, `sp-proxy addon bench NAME` says what it costs. All 
 
 The daemon looks at the files as it looks at its configuration: other files come into force without a restart, and a file that is no
 Python, or fails when it is run once in a process of its own, is refused with everything else as it was, in one line with its place
-(`tenant.py:7: NameError: name 'jso' is not defined`). The text that was checked is the text that is run.
+(`tenant.py:7: NameError: name 'jso' is not defined`). So are options that a flow script does not declare, or not so
+(`addons.flows: fault.py: options.delay_ms: found 'soon'; allowed: a whole number`). `sp-proxy config check` says the same. The text that
+was checked is the text that is run.
 
 ## Capture hooks
 

@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from sp_proxy.addons.process import AddonProcess, CapturePlan
-from sp_proxy.addons.source import read_hooks
+from sp_proxy.addons.source import AddonFile, read_hooks
 from sp_proxy.addons.tally import AddonStats, Tally
 from sp_proxy.addons.wire import Changed
 from sp_proxy.core.exchange import Exchange
@@ -34,13 +34,15 @@ class Worked(Struct, frozen=True):
     """Records that were split off."""
 
 
-def capture_plans(addons: Addons) -> tuple[CapturePlan, ...]:
-    """The capture hooks that settings name, in their order. Raises AddonError, which is a ValueError."""
-    if not addons.files and not addons.directory:
-        return ()
+def capture_plans(addons: Addons, files: Iterable[AddonFile] | None = None) -> tuple[CapturePlan, ...]:
+    """The capture hooks that settings name, in their order. ``files`` are all addons, where they have been read (and checked: what
+    is run is then what was checked). Raises AddonError, which is a ValueError.
+    """
+    if files is None:
+        files = read_hooks(addons.files, addons.directory)
     return tuple(
         CapturePlan(file, addons.call_budget, addons.batch_budget, addons.max_memory)
-        for file in read_hooks(addons.files, addons.directory)
+        for file in files
         if "exchange" in file.hooks
     )
 

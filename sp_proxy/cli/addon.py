@@ -58,10 +58,15 @@ def check(name: NameArgument, directory: DirectoryOption = HERE) -> None:
     """Run the file once, and each hook once with a sample; say what it does. Exit code 1 for one that fails."""
     file = _read(name, directory)
     from sp_proxy.addons.check import check as run_once
+    from sp_proxy.addons.flows import check_flows
     from sp_proxy.addons.source import AddonError
+    from sp_proxy.mitm.config import FlowScriptConfig
 
     try:
-        run_once([file])
+        if "flow" in file.hooks:
+            check_flows([FlowScriptConfig(file.name, file.path, file.text, (".",))])
+        else:
+            run_once([file])
     except AddonError as error:
         say(str(error))
         raise typer.Exit(WRONG) from None

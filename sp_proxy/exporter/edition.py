@@ -14,6 +14,7 @@ import trio
 from sp_proxy import regex
 from sp_proxy.addons import stage
 from sp_proxy.addons.process import CapturePlan
+from sp_proxy.addons.source import AddonFile
 from sp_proxy.addons.stage import AddonPool, Worked, capture_plans
 from sp_proxy.core.batching import Batch, BatchLimits
 from sp_proxy.core.redact.config import RedactionConfig
@@ -41,12 +42,13 @@ ENCODING_FACTOR = 4
 class Content:
     """What is sent of a record. Raises ValueError, one line for a person, for settings that cannot be used."""
 
-    def __init__(self, settings: SettingsModel) -> None:
+    def __init__(self, settings: SettingsModel, addons: Sequence[AddonFile] | None = None) -> None:
+        """``addons``: their files, where they have been read."""
         self.redaction: RedactionConfig = redaction_config(settings)
         self.redactor = Redactor(self.redaction, regex)
         self.max_body_size = settings.capture.max_body_size
         self.tags = settings.tags
-        self.addons = capture_plans(settings.addons)
+        self.addons = capture_plans(settings.addons, addons)
         """Hooks that see a record before it is redacted."""
 
     def same_as(self, other: "Content") -> bool:

@@ -19,13 +19,14 @@ dropped. A hard cancel does the last three as well.
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
 import trio
 from msgspec import Struct
 
+from sp_proxy.addons.source import AddonFile
 from sp_proxy.addons.stage import AddonPool
 from sp_proxy.core.batching import BatchLimits, content_size
 from sp_proxy.core.exchange import Exchange
@@ -70,10 +71,11 @@ class Exporter:
         settings: SettingsModel,
         environ: Mapping[str, str] = _NOTHING,
         *,
+        addons: Sequence[AddonFile] | None = None,
         clock: Callable[[], float] = time.time,
         randomness: Callable[[], float] = random.random,
     ) -> None:
-        """``environ`` says what host and pod this is; ``clock`` tells unix time.
+        """``environ`` says what host and pod this is; ``addons`` are their files, where they have been read; ``clock`` tells unix time.
 
         Raises ValueError, one line for a person, for settings that cannot be used.
         """
@@ -90,7 +92,7 @@ class Exporter:
         self._finished = trio.Event()
         self._encoding = trio.Lock()
         """Held while a batch is encoded: one at a time, and between two of them settings may change."""
-        prepared = self.prepare(settings)
+        prepared = self.prepare(settings, addons)
         self._prepared = prepared
         self._destinations = [self._make_destination(route) for route in prepared.routes]
         self._edition = self._make_edition(prepared.content, prepared.limits)
@@ -170,9 +172,11 @@ class Exporter:
 
     # ---- other settings
 
-    def prepare(self, settings: SettingsModel) -> Prepared:
-        """Try settings. Raises ValueError, one line for a person, for what cannot be used; nothing has changed then."""
-        return Prepared(settings, Content(settings), routes(settings, self._environ, self._world))
+    def prepare(self, settings: SettingsModel, addons: Sequence[AddonFile] | None = None) -> Prepared:
+        """Try settings. ``addons``: their files, where they have been read. Raises ValueError, one line for a person, for what cannot
+        be used; nothing has changed then.
+        """
+        return Prepared(settings, Content(settings, addons), routes(settings, self._environ, self._world))
 
     def differs(self, prepared: Prepared) -> bool:
         """Whether payloads would go elsewhere, or another way, or addons have changed: files may have, and the settings not."""

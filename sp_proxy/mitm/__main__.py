@@ -1,4 +1,7 @@
-"""``python -m sp_proxy.mitm FD``: a mitm worker, whose encoded ``MitmConfig`` is read from that descriptor."""
+"""``python -m sp_proxy.mitm FD``: a mitm worker, whose encoded ``MitmConfig`` is read from that descriptor.
+
+``python -m sp_proxy.mitm check``: see ``check.py``.
+"""
 
 import sys
 
@@ -12,6 +15,10 @@ from sp_proxy.mitm.config import decode_config  # noqa: E402
 from sp_proxy.mitm.worker import log, main  # noqa: E402
 
 if __name__ == "__main__":
+    if sys.argv[1] == "check":
+        from sp_proxy.mitm.check import answer
+
+        answer()
     with open(int(sys.argv[1]), "rb") as source:  # noqa: PTH123  # a descriptor, not a path
         config = decode_config(source.read())
     logs.configure(config.log_level, config.log_format, process="mitm")

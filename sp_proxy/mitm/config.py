@@ -85,3 +85,5 @@ class MitmConfig(Struct, frozen=True, array_like=True):
 
 encode_config = msgpack.Encoder().encode
 decode_config = msgpack.Decoder(MitmConfig).decode
+encode_scripts = msgpack.Encoder().encode
+decode_scripts = msgpack.Decoder(tuple[FlowScriptConfig, ...]).decode

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import structlog
 from mitmproxy.addonmanager import traverse
-from mitmproxy.exceptions import OptionsError
 from mitmproxy.http import HTTPFlow, Message
 from mitmproxy.master import Master
 
@@ -27,6 +26,7 @@ from sp_proxy.mitm.capture import block
 from sp_proxy.mitm.config import FlowScriptConfig
 from sp_proxy.mitm.http1 import HIDDEN_EXPECT
 from sp_proxy.mitm.live import Connections
+from sp_proxy.mitm.script_options import one_line, set_options
 from sp_proxy.patterns import compile_pattern
 from sp_proxy.taps.claims import Claims
 from sp_proxy.taps.open_exchange import OpenExchange
@@ -84,17 +84,14 @@ class Scripts:
         self._stuck_after = stuck_after
         self._connections = connections
         self._counters = counters
+        others = frozenset(master.options.keys())  # type: ignore[no-untyped-call]
         self._scripts = [_made(each, master) for each in configs]
         self._held: dict[str, tuple[Tee | None, Tee | None]] = {}
-        options = [f"{name}={value}" for each in configs for name, value in each.options.items()]
         wants_messages = any(any(each.handlers(event)) for each in self._scripts for event in FLOW_EVENTS[5:])
         master.options.update(  # type: ignore[no-untyped-call]
             stream_large_bodies=str(MAX_HELD), websocket=wants_messages
         )
-        try:
-            master.options.set(*options)
-        except OptionsError as error:
-            raise ValueError(f"addons.flows: options: {_one_line(error)}") from error
+        set_options(configs, master.options, others)
 
     async def running(self) -> None:
         """The worker serves from now on."""
@@ -236,12 +233,8 @@ def _made(config: FlowScriptConfig, master: Master) -> Script:
     try:
         return Script(config, master)
     except (Exception, SystemExit) as error:
-        place = f"{config.path}:{line_of(error.__traceback__, config.path) or 1}"
-        raise ValueError(f"{place}: {type(error).__name__}: {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+        place = f"{config.path}:{line_of(error.__traceback__, config.path) or getattr(error, 'lineno', None) or 1}"
+        raise ValueError(f"{place}: {type(error).__name__}: {one_line(error)}") from error
 
 
 @types.coroutine

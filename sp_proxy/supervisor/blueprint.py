@@ -6,9 +6,10 @@ import msgspec
 from msgspec import Struct
 
 from sp_proxy.addons.check import read_and_check
+from sp_proxy.addons.flows import flow_scripts
 from sp_proxy.addons.heads import MAX_HOOKS, RequestAddon
 from sp_proxy.addons.source import AddonFile
-from sp_proxy.mitm.config import FlowScriptConfig, MitmConfig
+from sp_proxy.mitm.config import MitmConfig
 from sp_proxy.relay.config import WorkerConfig
 from sp_proxy.relay.heartbeat import BEATS_PER_TIMEOUT
 from sp_proxy.settings.checks import engine_users
@@ -90,11 +91,7 @@ def make_blueprint(loaded: Loaded, environ: Mapping[str, str]) -> Blueprint:
     if len(requests) > MAX_HOOKS:
         raise ValueError(f"addons: {len(requests)} request hooks; allowed: {MAX_HOOKS}")
     worker = msgspec.structs.replace(worker_config(settings, environ), request_addons=requests)
-    by_path = {each.path: each for each in addons}
-    scripts = tuple(
-        FlowScriptConfig(file.name, file.path, file.text, tuple(flow.hosts), dict(flow.options))
-        for flow, file in ((flow, by_path[flow.file]) for flow in settings.addons.flows)
-    )
+    scripts = flow_scripts(settings.addons, addons)
     mitm = msgspec.structs.replace(mitm_config(settings, environ), request_addons=requests, scripts=scripts)
     found = Blueprint(loaded, worker, mitm, tuple(addons))
     check_authority(found.mitm.tls)

@@ -161,7 +161,8 @@ class Reloader:
             loaded = self.source.load()
             if problems := refusals(self.settings, loaded.settings):
                 raise RefusedError(problems)
-            return make_blueprint(loaded, self._environ), parts.capture.exporter.prepare(loaded.settings)
+            blueprint = make_blueprint(loaded, self._environ)
+            return blueprint, parts.capture.exporter.prepare(loaded.settings, blueprint.addons)
 
         try:
             return await trio.to_thread.run_sync(prepare, abandon_on_cancel=True)

@@ -103,8 +103,9 @@ class Supervisor:
         self._relay_command = relay_command
         self._environ = environ
         self._notifier = Notifier(environ)
-        self._reloader = Reloader(source, environ, make_blueprint(loaded, environ), self._notifier)
-        self._capture = Capture(Exporter(loaded.settings, environ))
+        blueprint = make_blueprint(loaded, environ)
+        self._reloader = Reloader(source, environ, blueprint, self._notifier)
+        self._capture = Capture(Exporter(loaded.settings, environ, addons=blueprint.addons))
         self._drain_requested = trio.Event()
         self._nursery_scope = trio.CancelScope()
         self._exit_code = 0

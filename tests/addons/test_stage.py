@@ -4,6 +4,7 @@ import msgspec
 
 from sp_proxy import regex
 from sp_proxy.addons.exchange import unchanged
+from sp_proxy.addons.source import look
 from sp_proxy.addons.stage import AddonPool, Worked, applied, capture_plans, work
 from sp_proxy.core.exchange import Partial
 from sp_proxy.core.redact.config import RedactionConfig
@@ -113,3 +114,10 @@ async def test_a_pool_keeps_one_account_of_an_addon_over_its_files():
         assert [each.name for each in pool.stats()] == ["one"]
     pool.keep([])
     assert pool.processes([after])[0].stats().called == 0
+
+
+def test_hooks_that_have_been_read_are_not_read_again():
+    files = [look("/nowhere/a.py", "def exchange(ex): ..."), look("/nowhere/b.py", "def request(head): ...")]
+    plans = capture_plans(Addons(files=["/nowhere/a.py", "/nowhere/b.py"]), files)
+    assert [plan.file for plan in plans] == files[:1]
+    assert capture_plans(Addons()) == ()
