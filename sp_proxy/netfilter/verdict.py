@@ -43,7 +43,7 @@ def judge(rule: Rule, *, counted: bool, others: str, answer: Answer, line: str, 
             refused = "which handed on a refusal" if listening else "where nothing listens yet"
             return Result(Verdict.OK, f"{line}: redirected to port {port}, {refused}")
         case Redirect(port), _:
-            text = f"redirected to port {port}, but {answer} came from there: is a firewall in between?"
+            text = f"redirected to port {port}, but {answer} came from there: is a firewall in between (docs/hosts.md)?"
             return Result(Verdict.FAIL, f"{line}: {text}")
         case Refuse(), Answer.REFUSED | Answer.UNREACHABLE:
             return Result(Verdict.OK, f"{line}: refused ({rule.reason}), as expected")

@@ -1,11 +1,14 @@
 """What verify says of rules that work, and of rules that are there but do not."""
 
+import re
+import socket
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sp_proxy.netfilter import install
+from sp_proxy.netfilter.rules import NetfilterError
 from sp_proxy.settings.model import SettingsModel
 
 WRITERS = ["nft", "iptables-nft", "iptables-legacy"]
@@ -124,7 +127,60 @@ def test_a_firewall_before_the_daemons_port_fails_the_probe(site):
     site.pod.run("nft", "-f", "-", stdin=drop)
     failed = [line for line in lines(site) if line.startswith("FAIL")]
     assert len(failed) == 2
-    assert failed[0].endswith("redirected to port 16006, but no answer came from there: is a firewall in between?")
+    assert failed[0].endswith(
+        "redirected to port 16006, but no answer came from there: is a firewall in between (docs/hosts.md)?"
+    )
+
+
+WALL = """table inet filter { chain input { type filter hook input priority 0; policy drop
+    iifname lo accept
+    meta l4proto { icmp, ipv6-icmp } accept
+    ct state established,related accept
+    tcp dport 8080 accept
+}; }"""
+"""As hosts have one: a port is open, all else is dropped."""
+OTHER_WALL = """*filter
+:INPUT DROP [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT -p {icmp} -j ACCEPT
+-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A INPUT -p tcp --dport 8080 -j ACCEPT
+COMMIT
+"""
+
+
+def opened(tool: str) -> list[list[str]]:
+    """What the page types to accept what is redirected."""
+    section = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text("utf-8").partition("## With a firewall")[2]
+    found = re.findall(rf"^sudo ({tool} .*)$", section.partition("\n## ")[0], re.MULTILINE)
+    assert found
+    return [line.split() for line in found]
+
+
+@pytest.mark.parametrize("tool, writer", [("nft", "nft"), ("ip6?tables", "iptables-nft")])
+def test_behind_a_firewall_what_the_page_says_opens_the_named_port_and_no_other(site, tool, writer):
+    if tool == "nft":
+        site.pod.run("nft", "-f", "-", stdin=WALL)
+    else:
+        site.pod.run("iptables-nft-restore", stdin=OTHER_WALL.format(icmp="icmp"))
+        site.pod.run("ip6tables-nft-restore", stdin=OTHER_WALL.format(icmp="ipv6-icmp"))
+    keys = {"inbound_include_ports": [8080]}
+    with pytest.raises(NetfilterError, match=r"they are removed again: inbound .* is a firewall in between"):
+        apply(site, writer, **keys)
+    assert site.inbound(4, 8080) == "direct pod"
+    for command, *words in opened(tool):
+        site.pod.run(command.replace("tables", "tables-nft"), *words)
+    apply(site, writer, **keys)
+    for family in (4, 6):
+        assert site.inbound(family, 8080).startswith("16006 ")
+        for closed in (80, 16006):
+            with pytest.raises(TimeoutError):
+                site.outside.call(partial(probe, site.pod.ipv4 if family == 4 else site.pod.ipv6, closed))
+
+
+def probe(address: str, port: int) -> None:
+    """A firewall that drops does not answer."""
+    socket.create_connection((address, port), 0.5).close()
 
 
 def test_without_a_route_outbound_is_skipped_with_the_reason(site):
