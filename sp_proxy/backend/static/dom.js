@@ -57,8 +57,9 @@ export function dateTime(ns) {
 }
 
 export function duration(ns) {
-  if (ns < 1e6) return `${(ns / 1e3).toFixed(0)} µs`;
-  if (ns < 1e9) return `${(ns / 1e6).toFixed(ns < 1e7 ? 1 : 0)} ms`;
+  // What would be rounded to a thousand of a unit is one of the next.
+  if (ns < 999_500) return `${(ns / 1e3).toFixed(0)} µs`;
+  if (ns < 999_500_000) return `${(ns / 1e6).toFixed(ns < 9_950_000 ? 1 : 0)} ms`;
   return `${(ns / 1e9).toFixed(2)} s`;
 }
 
@@ -99,7 +100,7 @@ export async function get(path, parameters = {}, signal = undefined) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value)).toString();
   const response = await fetch(query ? `${path}?${query}` : path, { signal });
   const body = await response.json().catch(() => ({ error: `unreadable answer (${response.status})` }));
-  if (!response.ok) throw new Error(body.error || `status ${response.status}`);
+  if (!response.ok) throw Object.assign(new Error(body.error || `status ${response.status}`), { status: response.status });
   return body;
 }
 

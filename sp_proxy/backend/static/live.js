@@ -1,5 +1,6 @@
 // The live view: a page from the API, then what arrives. The stream is opened before the page is asked for, so nothing falls
-// between; when it is opened again, after a break, the page closes the gap.
+// between; when it is opened again, after a break, the page closes the gap, or the list is begun anew. A page can be empty and
+// yet go on: a search has its time, and looks further back with the next.
 
 import { bindKeys } from "./keys.js";
 import { connection } from "./connection.js";
@@ -12,7 +13,12 @@ import { Rows } from "./rows.js";
 const PAGE = 200;
 const WAITING = 5_000; // exchanges held back while the list is paused
 const INTERVAL = 100; // milliseconds between two pictures of what arrived: more often nobody can read
+const RETRY = 3_000; // milliseconds until a stream that was refused is asked for again
+const NOTHING = "Nothing captured yet that matches. New exchanges appear here by themselves.";
 const FILTERS = ["q", "service", "direction", "method", "host", "path", "status", "session", "trace"];
+
+// Where the reader was when the view was left, for the way back.
+let left = { values: "", selected: "" };
 
 export function mount(root, { query }) {
   const live = new Live(root, Object.fromEntries(FILTERS.map((name) => [name, query.get(name)]).filter(([, value]) => value)));
@@ -33,10 +39,12 @@ class Live {
     this.loadingOlder = false;
     this.abort = new AbortController();
     this.stream = null;
+    this.retry = 0;
+    this.restored = left.values === JSON.stringify(values) ? left.selected : "";
     this.pauseButton = el("button", { type: "button", class: "pause", "aria-pressed": "false", onclick: () => this.togglePause() }, "Pause");
     this.counter = el("span", { class: "dim counter" });
     this.notice = el("p", { class: "notice", role: "status", hidden: true });
-    this.empty = el("p", { class: "empty", hidden: true }, "Nothing captured yet that matches. New exchanges appear here by themselves.");
+    this.empty = el("p", { class: "empty", role: "status", hidden: true }, NOTHING);
     root.append(
       el("div", { class: "toolbar" }, this.filter.element, this.counter, this.pauseButton),
       this.notice,
@@ -83,6 +91,7 @@ class Live {
         }
         connection("");
         this.feed.clear();
+        this.next = "";
         this.show([]);
         this.empty.hidden = true;
         this.filter.complain(error.message);
@@ -100,7 +109,7 @@ class Live {
       connection("live");
       this.load();
     });
-    stream.addEventListener("error", () => connection(stream.readyState === EventSource.CLOSED ? "off" : "reconnecting"));
+    stream.addEventListener("error", () => this.broken(stream));
     stream.addEventListener("exchange", (event) => {
       this.waiting.push(JSON.parse(event.data));
       this.schedule();
@@ -112,7 +121,19 @@ class Live {
     this.stream = stream;
   }
 
+  // A browser tries again where nobody answers, but not where what answers is no stream: a proxy's 502, for example.
+  broken(stream) {
+    if (stream !== this.stream) return;
+    if (stream.readyState !== EventSource.CLOSED) {
+      connection("reconnecting");
+      return;
+    }
+    connection("off");
+    this.retry = setTimeout(() => this.begin(), RETRY);
+  }
+
   disconnect() {
+    clearTimeout(this.retry);
     this.stream?.close();
     this.stream = null;
     connection("");
@@ -135,17 +156,25 @@ class Live {
   }
 
   async load() {
+    // What arrives while the page is on its way proves nothing: it is in the page too, whatever was missed before it.
+    const before = new Set(this.feed.known.keys());
     try {
       const page = await get("/api/v1/exchanges", { ...this.filter.values, limit: PAGE }, this.abort.signal);
-      const gap = this.feed.exchanges.length && page.next && !page.exchanges.some((exchange) => this.feed.has(exchange));
-      if (gap) this.feed.clear();
-      if (gap || !this.feed.exchanges.length) {
+      const gap = before.size && page.next && !page.exchanges.some((exchange) => before.has(identity(exchange)));
+      if (gap) {
+        const since = this.feed.exchanges.filter((exchange) => !before.has(identity(exchange)));
+        this.feed.clear();
+        this.feed.add(since);
+      }
+      if (gap || !before.size || !this.feed.exchanges.length) {
         this.next = page.next;
         this.olderQuery = null;
       }
       this.feed.add(page.exchanges);
       this.lost = 0;
       this.show([]);
+      if (this.feed.known.has(this.restored)) this.rows.select(this.restored);
+      this.restored = "";
     } catch (error) {
       this.fail(error);
     }
@@ -153,7 +182,7 @@ class Live {
 
   async loadOlder() {
     const { exchanges, trimmed } = this.feed;
-    if (this.loadingOlder || !exchanges.length || exchanges.length >= MOST || !(this.next || trimmed)) return;
+    if (this.loadingOlder || exchanges.length >= MOST || !(this.next || trimmed)) return;
     this.loadingOlder = true;
     const { signal } = this.abort;
     try {
@@ -208,6 +237,7 @@ class Live {
   show(fresh) {
     this.rows.update(this.feed.exchanges, fresh);
     this.empty.hidden = this.feed.exchanges.length > 0;
+    this.empty.textContent = this.next ? "Nothing that matches so far: looking further back" : NOTHING;
     this.rows.element.hidden = !this.feed.exchanges.length;
     this.say();
   }
@@ -240,7 +270,7 @@ class Live {
     const { exchanges } = this.feed;
     if (!exchanges.length) return;
     const place = this.feed.place(this.rows.selected);
-    const next = place < 0 ? 0 : Math.min(exchanges.length - 1, Math.max(0, place + by));
+    const next = place < 0 ? this.rows.first() : Math.min(exchanges.length - 1, Math.max(0, place + by));
     this.rows.select(identity(exchanges[next]));
   }
 
@@ -266,6 +296,7 @@ class Live {
   }
 
   close() {
+    left = { values: JSON.stringify(this.filter.values), selected: this.rows.selected };
     this.disconnect();
     this.abort.abort();
     clearTimeout(this.timer);

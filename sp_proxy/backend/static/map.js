@@ -47,8 +47,9 @@ export function mount(root, { query }) {
       if (error.name === "AbortError") return;
       drawing.replaceChildren(problem(error));
       table.replaceChildren();
+      state.textContent = "";
       told = "";
-      return; // a wrong time stays wrong
+      if (error.status >= 400 && error.status < 500) return; // a wrong time stays wrong; a backend that is gone may come back
     }
     if (!until) timer = setTimeout(() => (document.hidden ? (timer = setTimeout(load, REFRESH)) : load()), REFRESH);
   }

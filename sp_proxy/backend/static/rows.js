@@ -48,8 +48,13 @@ export class Rows {
   anchor() {
     if (this.selected) return this.selected;
     if (this.element.scrollTop < HEIGHT) return "";
-    const first = this.exchanges[Math.floor(this.element.scrollTop / HEIGHT)];
+    const first = this.exchanges[this.first()];
     return first ? identity(first) : "";
+  }
+
+  // The place of the first row in sight.
+  first() {
+    return Math.min(Math.max(0, this.exchanges.length - 1), Math.floor(this.element.scrollTop / HEIGHT));
   }
 
   select(id) {
@@ -63,6 +68,7 @@ export class Rows {
       else if (top > this.element.scrollTop + room) this.element.scrollTop = top - room;
     }
     this.draw();
+    this.shown.get(id)?.row.focus({ preventScroll: true });
   }
 
   mark(id) {
@@ -94,20 +100,30 @@ export class Rows {
         this.shown.delete(id);
       }
     }
+    // In the page they stand in the order in which they are seen: so they are read out, and so the Tab key goes.
+    let next = this.box.firstChild;
     wanted.forEach((exchange, index) => {
       const id = identity(exchange);
       let row = this.shown.get(id)?.exchange === exchange ? this.shown.get(id).row : null;
+      let focused = false;
       if (!row) {
-        this.shown.get(id)?.row.remove();
+        const before = this.shown.get(id)?.row;
         row = exchangeRow(exchange);
+        if (before && before === next) next = before.nextSibling;
+        focused ||= Boolean(before) && before === document.activeElement;
+        before?.remove();
         row.dataset.id = id;
         if (now - (this.arrived.get(id) ?? -NEW_FOR) < NEW_FOR) row.classList.add("new");
         this.shown.set(id, { exchange, row });
-        this.box.append(row);
       }
+      if (row === next) next = row.nextSibling;
+      else this.box.insertBefore(row, next);
+      if (focused) row.focus({ preventScroll: true });
       row.style.transform = `translateY(${(first + index) * HEIGHT}px)`;
       row.setAttribute("aria-rowindex", first + index + 2);
       row.classList.toggle("selected", id === this.selected);
+      if (id === this.selected) row.setAttribute("aria-current", "true");
+      else row.removeAttribute("aria-current");
       row.classList.toggle("marked", id === this.marked);
     });
     for (const [id, since] of this.arrived) if (now - since > NEW_FOR) this.arrived.delete(id);
