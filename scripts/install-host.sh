@@ -62,10 +62,12 @@ ln -sfn "$home/bin/sp-proxy" /usr/local/bin/sp-proxy
 trap - EXIT
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 
-# The version before this one stays: it may be running, and one may want to go back.
+# The version before this one stays, as one may want to go back; and the one that runs, which may be an older one still.
+running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' || true)
 for old in "$home"/*/; do
     case $old in "$release/" | "$home/bin/") continue ;; esac
     case $previous in "$old"*) continue ;; esac
+    case $running in *"$old"*) continue ;; esac
     rm -rf "$old"
 done
 say "installed sp-proxy $version; settings are in /etc/sp-proxy"

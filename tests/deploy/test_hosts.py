@@ -337,9 +337,14 @@ def test_an_upgrade_leaves_settings_state_and_the_way_back(walked: Host, network
     vm, peer = network
     redirected(walked, peer, vm.ipv4)
     before, first = walked.read(CONFIG), walked.run("readlink -f /opt/sp-proxy/bin/sp-proxy").stdout.strip()
+    # Two versions later than the one that runs, and an old one that nobody needs.
+    skipped, forgotten = (f"/opt/sp-proxy/0.0.{number}-20000101000000" for number in (2, 1))
+    walked.run(f"mkdir {skipped} {forgotten} && ln -sfn {skipped}/bin/sp-proxy /opt/sp-proxy/bin/sp-proxy")
     install, again = typed("Restart and upgrade", 0)
     follow(walked, install)
     assert walked.read(CONFIG) == before
+    assert walked.run(f"test -e {forgotten}", check=False).returncode == 1
+    walked.run(f"rmdir {skipped}")
     second = walked.run("readlink -f /opt/sp-proxy/bin/sp-proxy").stdout.strip()
     assert first != second
     captured = len(exchanges(walked))
