@@ -11,7 +11,7 @@ from sp_proxy.settings.keys import KeyPath, dotted, fields
 from sp_proxy.settings.load import Loaded
 from sp_proxy.settings.masking import masked
 from sp_proxy.settings.source import Source
-from sp_proxy.supervisor.engine import check_authority
+from sp_proxy.supervisor.authority import check_authority
 
 AREA = Area("configuration")
 MAX_KEYS = 5

@@ -18,7 +18,8 @@ from sp_proxy.settings.load import Loaded
 from sp_proxy.settings.model import SettingsModel
 from sp_proxy.settings.project import admission_config, header_config, policy_config
 from sp_proxy.supervisor.addon_watch import AddonLimits
-from sp_proxy.supervisor.engine import EnginePlan, check_authority
+from sp_proxy.supervisor.authority import check_authority
+from sp_proxy.supervisor.engine_process import EnginePlan
 from sp_proxy.supervisor.generation import WorkerPlan
 from sp_proxy.supervisor.sockets import BoundListener, relisten
 from sp_proxy.taps.sniff import HandOverRules

@@ -29,6 +29,7 @@ from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
 from sp_proxy.supervisor.addon_watch import AddonLimits, Switchboard, Watched
 from sp_proxy.supervisor.guard_table import GuardTable
 from sp_proxy.supervisor.sockets import BoundListener
+from sp_proxy.supervisor.waiting import first_of
 
 RELAY_COMMAND = (sys.executable, "-P", "-m", "sp_proxy.relay")
 """``-P``: a file in the working directory must never stand in for one of our modules."""
@@ -156,7 +157,7 @@ class Generation:
         """Wait until that is so, after ``retire``."""
         for life in tuple(self._lives.values()):
             if life.channel is not None:
-                await _first_of(life.channel.retired, life.channel.ended)
+                await first_of(life.channel.retired, life.channel.ended)
 
     def drain(self) -> None:
         """Ask every worker to finish within the grace period; none is started any more."""
@@ -295,7 +296,7 @@ class Generation:
         process.kill()
 
     async def _stop_when_asked(self, worker_id: int, life: _Life, process: trio.Process) -> None:
-        await _first_of(self._stopping, life.stop)
+        await first_of(self._stopping, life.stop)
         process.terminate()
         await trio.sleep(self.plan.config.grace_period + GRACE_MARGIN)
         log.error("worker_killed", worker=worker_id, pid=process.pid, reason="not drained within the grace period")
@@ -314,18 +315,6 @@ async def _abort(process: trio.Process) -> None:
                 return
         process.kill()
         await process.wait()
-
-
-async def _first_of(*events: trio.Event) -> None:
-    """Wait until one of them happens."""
-    async with trio.open_nursery() as nursery:
-        for event in events:
-            nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
-
-
-async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
 
 def _listener_config(listener: BoundListener) -> ListenerConfig:
