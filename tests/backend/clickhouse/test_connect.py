@@ -13,7 +13,7 @@ from tests.backend.clickhouse.engine import client
 from tests.backend.clickhouse.server import PASSWORD, serving
 from tests.backend.requests import HOSTILE, batch_of, exchange_span, partial_span, request_of
 from tests.backend.serving import backend, listener
-from tests.backend.test_store import log
+from tests.backend.stores import log
 
 DATABASE = "over_http"
 

@@ -5,7 +5,7 @@ from sp_proxy.backend.sqlite import remove, write
 from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.packing import pack_batch, pack_logs
 from tests.backend.requests import batch_of, exchange_span, sdk_span
-from tests.backend.test_store import log
+from tests.backend.stores import log
 
 TABLES = ("batches", "resources", "spans", "details", "bodies", "exchanges", "sessions", "session_services", "traces")
 MORE_TABLES = ("tagsets", "tags", "waiting", "calls", "edges", "logs")
