@@ -1,13 +1,16 @@
 """What the tap and h11, or the tap and llhttp, both accept, they read alike: method, target, fields, body, trailers.
 
-``disagreements.py`` lists where one refuses what another accepts.
+``disagreements/`` lists where one refuses what another accepts.
 """
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.taps.conversations import MUTATIONS, conversations, mutated
-from tests.taps.disagreements import REQUESTS, RESPONSES, Disagreement
+from tests.taps.disagreements.case import Disagreement
+from tests.taps.disagreements.request_bodies import REQUEST_BODIES
+from tests.taps.disagreements.request_heads import REQUEST_HEADS
+from tests.taps.disagreements.responses import RESPONSES
 from tests.taps.readers import (
     Reading,
     h11_requests,
@@ -27,7 +30,7 @@ MANY = settings(
 )
 
 
-@pytest.mark.parametrize("case", REQUESTS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*REQUEST_HEADS, *REQUEST_BODIES], ids=lambda case: case.name)
 def test_disagreements_about_requests(case: Disagreement):
     readings = (tap_requests(case.data), h11_requests(case.data), llhttp_requests(case.data))
     assert tuple(map(str, readings)) == (case.tap, case.h11, case.llhttp)
