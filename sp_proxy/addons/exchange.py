@@ -1,5 +1,6 @@
 """What a capture hook is called with: ``def exchange(ex)``. Its docstrings are the reference of ``docs/addons.md``."""
 
+from typing import Final
 from urllib.parse import parse_qsl
 
 from sp_proxy.addons.message import Message
@@ -267,16 +268,25 @@ def unchanged(record: Exchange, place: int) -> Changed:
     )
 
 
+WRONG_RETURN: Final = (
+    f"wrong return value (allowed: None, or a list of ex and its copies, each once, {MAX_COPIES} at most)"
+)
+
+
+class WrongReturnError(Exception):
+    """A hook has returned what none may return: ``WRONG_RETURN``."""
+
+
 def instead(ex: CapturedExchange, answer: object) -> list[CapturedExchange]:
-    """What a hook wants to have sent in an exchange's place. Raises TypeError, ValueError for an answer that is none."""
+    """What a hook wants to have sent in an exchange's place. Raises WrongReturnError for an answer that is none."""
     if answer is None:
         return [] if ex.dropped else [ex]
     if not isinstance(answer, list | tuple) or not all(isinstance(each, CapturedExchange) for each in answer):
-        raise TypeError("a hook returns nothing, or a list of exchanges")
+        raise WrongReturnError
     if len(answer) > MAX_COPIES or any(each.place != ex.place for each in answer):
-        raise ValueError(f"a hook returns at most {MAX_COPIES} copies of its exchange")
+        raise WrongReturnError
     if len({id(each) for each in answer}) < len(answer):
-        raise ValueError("a hook returns different exchanges: see copy()")
+        raise WrongReturnError
     return [each for each in answer if not each.dropped]
 
 

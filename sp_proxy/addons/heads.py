@@ -1,6 +1,6 @@
 """Request hooks in a relay worker, called with each request's head in the worker's own loop.
 
-A hook that raises costs its own effect. One that takes too long again and again is switched off for a while. One that does not
+A hook that raises costs its own effect. One that raises or takes too long again and again is switched off for a while. One that does not
 return holds up its worker: which one is running stands in memory that the supervisor shares, which asks for the end of the call
 by a signal, and where that is not heard replaces the worker and starts the next without that hook (``supervisor/addon_watch.py``).
 """
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 STRIKES: Final = 5
 """Slow calls after which a hook is switched off; a thousand quick ones make up for one: anything may be late once."""
 FORGIVING: Final = 1000
+MAX_FAILED: Final = 50
+"""Calls in a row that fail before the hook is switched off, as in ``process.py``."""
 FIRST_PAUSE: Final = 30.0
 MAX_PAUSE: Final = 3600.0
 """Seconds."""
@@ -53,6 +55,7 @@ class _Hook:
         self.off_until = 0
         self.strikes = 0
         self.quick = 0
+        self.failed = 0
         self.pause = FIRST_PAUSE
         self.calls = f"addon_requests:{addon.name}"
         self.time = f"addon_request_ns:{addon.name}"
@@ -66,9 +69,21 @@ class _Hook:
         if self.strikes < STRIKES:
             return False
         self.strikes = STRIKES - 1  # one more slow call after the pause is enough
+        self._rest(now)
+        return True
+
+    def fails(self, now: int) -> bool:
+        """It raised: whether it is switched off for that."""
+        self.failed += 1
+        if self.failed < MAX_FAILED:
+            return False
+        self.failed = 0
+        self._rest(now)
+        return True
+
+    def _rest(self, now: int) -> None:
         self.off_until = now + round(self.pause * 1e9)
         self.pause = min(2 * self.pause, MAX_PAUSE)
-        return True
 
     def was_quick(self) -> None:
         """It did not."""
@@ -120,7 +135,7 @@ class RequestHooks:
                 self.whole = False
                 continue
             saved = head.saved()
-            interrupted = False
+            interrupted = failed = False
             self._called += 1
             state[0] = (self._called << 8 | hook.addon.place) & 0xFFFFFFFFFFFFFFFF
             try:
@@ -137,13 +152,22 @@ class RequestHooks:
             except BaseException as error:  # noqa: BLE001  # sys.exit and the like: nothing of it is the relay's
                 head.restore(saved)
                 self.whole = False
-                interrupted = isinstance(error, TooSlowError)
+                interrupted, failed = isinstance(error, TooSlowError), True
                 counters[hook.faults] += 1
                 self._tell(hook, error)
             state[0] = 0
             ended = clock()
             counters[hook.calls] += 1
             counters[hook.time] += ended - began
+            if not failed:
+                hook.failed = 0
+            elif not interrupted and hook.fails(ended):
+                counters[hook.off] += 1
+                log.error(
+                    "addon %s: request(head) failed %d times in a row: left out for a while",
+                    hook.addon.name,
+                    MAX_FAILED,
+                )
             if ended - began <= self._budget_ns and not interrupted:
                 hook.was_quick()
             elif hook.slow(ended, interrupted=interrupted):

@@ -17,8 +17,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, override
 
 from sp_proxy.addons import wire
-from sp_proxy.addons.exchange import CapturedExchange, instead
-from sp_proxy.addons.loading import LOAD_SECONDS, TooSlowError, confine, end_after, fault_of, load, time_limit
+from sp_proxy.addons.exchange import WRONG_RETURN, CapturedExchange, WrongReturnError, instead
+from sp_proxy.addons.loading import (
+    LOAD_SECONDS,
+    TooSlowError,
+    confine,
+    end_after,
+    fault_of,
+    line_of_function,
+    load,
+    time_limit,
+)
 from sp_proxy.addons.wire import MAX_SAID, Changed, Done, Emitted, Fault, Loaded, Setup, Task
 
 STUCK: Final = 10.0
@@ -58,6 +67,7 @@ class Work:
     def __init__(self, setup: Setup, hook: Callable[[CapturedExchange], Any], task: Task) -> None:
         self._setup = setup
         self._hook = hook
+        self._first_line = line_of_function(hook, setup.path)
         self._is_async = inspect.iscoroutinefunction(hook)
         self._began = time.monotonic()
         self._until = self._began + task.seconds
@@ -133,7 +143,10 @@ class Work:
 
     def _fail(self, place: int, error: BaseException, emitted: int) -> None:
         self._failed.append(place)
-        self._faults[fault_of(error, self._setup.path)] = None
+        fault = fault_of(error, self._setup.path)
+        kind = WRONG_RETURN if isinstance(error, WrongReturnError) else fault.kind
+        # Where nothing of it was running, it has returned, or waits for something.
+        self._faults[Fault(kind, fault.line or self._first_line)] = None
         if not self._is_async:  # of calls that wait side by side nobody knows whose they are
             del self._emitted[emitted:]
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import faulthandler
+import inspect
 import os
 import resource
 import signal
 import sys
 from collections.abc import Iterator
-from types import FrameType, ModuleType, TracebackType
+from types import CodeType, FrameType, ModuleType, TracebackType
 
 from sp_proxy.addons.source import AddonError
 from sp_proxy.addons.wire import Fault
@@ -44,6 +45,12 @@ def line_of(trace: TracebackType | None, path: str) -> int:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
+
+
+def line_of_function(function: object, path: str) -> int:
+    """Where a function of the addon's begins; 0 for what is no function of its."""
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    return code.co_firstlineno if isinstance(code, CodeType) and code.co_filename == path else 0
 
 
 def check_loads(name: str, path: str, text: str) -> None:

@@ -75,12 +75,13 @@ capture hook.
 
 - `pure = True` in the file says that the same head always gets the same answer. When all request hooks are pure, answers are remembered
   with the head, and heads that come again cost nothing.
-- A call that raises costs its own effect (counted, its line in the log once). One that takes longer than `addons.request_budget` five
-  times (a thousand quick calls make up for one) is left out for 30 s, then for twice as long.
+- A call that raises costs its own effect (counted, its line in the log once); after fifty in a row, and after five
+  that take longer than `addons.request_budget` (a thousand quick calls make up for one), the hook is left out for 30 s, then for twice
+  as long.
 - One that does not return within `addons.stuck_after`, or takes more than `addons.max_memory` in a call, is interrupted, costs its own
   effect, and is left out at once. The connections of its worker have waited as long.
 - One that goes on all the same (in a loop in C, or swallowing everything), or ends the process, costs the connections of its
-  worker. The next worker is started without it, until its file or the settings change; the log names it
+  worker, each worker's at most once. The next worker is started without it, until its file or the settings change; the log names it
   (`addon_switched_off`). When nobody can be named (a hook has closed what is the relay's) and workers die twice within a minute, hooks are left
   out one after the other until workers live. A hook that takes memory little by little is nobody's to tell from the relay.
 - Adding a field costs least. In HTTP/2, replacing or removing one has the client's later header blocks encoded anew.
@@ -98,7 +99,8 @@ in the settings. Events: {events}.
 
 - **Which connections.** A connection in clear text goes to the [mitmproxy worker](tls.md) when the `Host` of its first request, in
   HTTP/1, is one that a script claims; TLS when `tls.intercept` opens it and its server name is claimed. Cleartext HTTP/2 is claimed by
-  nobody, but with `data_path: mitmproxy` all HTTP is there. Each script is called with flows to its own hosts only.
+  nobody: many of its clients (gRPC's) name no host before the server has spoken, and then it is too late to lead the connection elsewhere.
+  With `data_path: mitmproxy` all HTTP is there, HTTP/2 too. Each script is called with flows to its own hosts only.
 - **What it costs** is what mitmproxy costs ([performance.md](performance.md)), for these connections only.
 - Bodies are held whole for scripts up to 16 MiB; event streams, longer bodies, and requests with `Expect: 100-continue` pass as they
   come, and a script sees them without a body. What is recorded is what was forwarded, or what a script has answered.

@@ -7,7 +7,7 @@ redaction looks at in a record (the service's name, labels of metrics) is masked
 import ipaddress
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -17,6 +17,7 @@ from sp_proxy.addons.process import AddonProcess, CapturePlan
 from sp_proxy.addons.source import AddonFile, read_hooks
 from sp_proxy.addons.tally import AddonStats, Tally
 from sp_proxy.addons.wire import Changed
+from sp_proxy.core.batching import content_size
 from sp_proxy.core.exchange import Exchange
 from sp_proxy.core.redaction import Redaction, RedactionError
 from sp_proxy.settings.addons import Addons
@@ -79,9 +80,16 @@ class AddonPool:
 
 
 async def work(
-    processes: Sequence[AddonProcess], worked: Worked, redaction: Redaction, *, only_required: bool = False
+    processes: Sequence[AddonProcess],
+    worked: Worked,
+    redaction: Redaction,
+    *,
+    only_required: bool = False,
+    holds: Callable[[int], None] = lambda _: None,
 ) -> Worked:
-    """Call each hook with what the one before has left."""
+    """Call each hook with what the one before has left. ``holds`` is told how many bytes of content there are when a hook has
+    changed something.
+    """
     lost: Counter[Lost] = Counter(worked.lost)
     added, exchanges = worked.added, worked.exchanges
     for process in processes:
@@ -106,6 +114,8 @@ async def work(
                 added += len(made) - 1
                 process.tally.added += len(made) - 1
         exchanges = after
+        if any(made is not None for made in outcome.made):
+            holds(sum(map(content_size, exchanges)))
     return Worked(exchanges, lost, added)
 
 

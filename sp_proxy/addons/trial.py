@@ -1,16 +1,24 @@
 """An addon tried with an exchange of no traffic, and measured: for who writes one."""
 
+import faulthandler
+import os
+import signal
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
+from types import FrameType
 from typing import Final
 
 from msgspec import Struct, structs
 
 from sp_proxy.addons.heads import RequestAddon, RequestHooks
+from sp_proxy.addons.loading import TooSlowError, end_after
 from sp_proxy.addons.process import AddonProcess, CapturePlan
 from sp_proxy.addons.source import AddonFile
 from sp_proxy.core.exchange import Direction, Exchange
+from sp_proxy.core.head_edits import HeadEdit
 
 _FIELDS: Final = (
     b"Host: orders.shop:8080\r\nUser-Agent: sample/1.0\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
@@ -48,6 +56,10 @@ RECORDS: Final = 256
 """Of a batch."""
 TRIAL_SECONDS: Final = 1.0
 """For one call of a hook that is tried: one that never returns must not keep who tries it waiting."""
+MAX_SWALLOWED: Final = 5
+"""Interruptions, a tenth of a second apart."""
+UNHEARD_SECONDS: Final = 10.0
+"""In a loop in C nothing is heard: then a traceback says where."""
 
 
 class CaptureCost(Struct, frozen=True):
@@ -69,9 +81,13 @@ class RequestCost(Struct, frozen=True):
     failed: int
 
 
-def plan(file: AddonFile) -> CapturePlan:
+class UselessError(Exception):
+    """What is measured does not work. One line for a person."""
+
+
+def plan(file: AddonFile, batch_seconds: float = 30.0) -> CapturePlan:
     """With limits for a trial."""
-    return CapturePlan(file, TRIAL_SECONDS, 30.0, 1 << 30)
+    return CapturePlan(file, TRIAL_SECONDS, batch_seconds, 1 << 30)
 
 
 async def try_capture(file: AddonFile) -> list[str]:
@@ -84,7 +100,7 @@ async def try_capture(file: AddonFile) -> list[str]:
         process.close()
     (made,) = outcome.made
     if outcome.missed:
-        said = [f"exchange(ex): failed with the sample: {process.stats().last_problem}"]
+        said = [f"exchange(ex): failed with the sample: {_problem(process)}"]
     elif made is None:
         said = ["exchange(ex): leaves the sample as it is"]
     elif not made:
@@ -103,7 +119,9 @@ async def try_capture(file: AddonFile) -> list[str]:
 def try_request(file: AddonFile) -> list[str]:
     """Likewise."""
     counters: defaultdict[str, int] = defaultdict(int)
-    edit = _hooks(file, counters, TRIAL_SECONDS).edit(*_head(0))
+    edit: HeadEdit | None = None
+    with _ended(file, TRIAL_SECONDS):
+        edit = _hooks(file, counters).edit(*_head(0))
     if counters[f"addon_request_faults:{file.name}"]:
         return ["request(head): failed with the sample"]
     if edit is None:
@@ -116,11 +134,12 @@ def try_request(file: AddonFile) -> list[str]:
 
 
 async def bench_capture(file: AddonFile, seconds: float) -> CaptureCost:
-    """Call the hook for so long, in its process."""
-    process = AddonProcess(plan(file))
+    """Call the hook for so long, in its process. Raises UselessError."""
+    process = AddonProcess(plan(file, seconds))
     numbers = count(1)
     try:
-        await process.work([SAMPLE])
+        if (await process.work([SAMPLE])).missed:
+            raise UselessError(f"exchange(ex): failed with the sample: {_problem(process)}; nothing to measure")
         process.tally.seconds, before = 0.0, process.tally.called
         began = time.perf_counter()
         while time.perf_counter() - began < seconds:
@@ -134,23 +153,57 @@ async def bench_capture(file: AddonFile, seconds: float) -> CaptureCost:
 
 
 def bench_request(file: AddonFile, seconds: float) -> RequestCost:
-    """Likewise, in this process."""
+    """Likewise, in this process, which ends for a hook that does not."""
     counters: defaultdict[str, int] = defaultdict(int)
     hooks = _hooks(file, counters)
+    off = f"addon_switched_off:{file.name}"
     called = 0
+    with _ended(file, TRIAL_SECONDS):
+        hooks.edit(*_head(called))
     began = time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        for _ in range(100):
+    with _ended(file, seconds + TRIAL_SECONDS):
+        while time.perf_counter() - began < seconds and not counters[off]:
             hooks.edit(*_head(called))
             called += 1
     took = time.perf_counter() - began
+    if counters[off]:
+        raise UselessError("request(head): failed again and again, or did not return; nothing to measure")
     return RequestCost(took / called * 1e6, file.pure, counters[f"addon_request_faults:{file.name}"])
 
 
-def _hooks(file: AddonFile, counters: defaultdict[str, int], interrupt: float = 0.0) -> RequestHooks:
-    return RequestHooks(
-        [RequestAddon(file.name, file.path, file.text, file.pure)], 3600.0, counters, interrupt=interrupt
-    )
+def _problem(process: AddonProcess) -> str:
+    return process.stats().last_problem or "it took too long"
+
+
+@contextmanager
+def _ended(file: AddonFile, seconds: float) -> Iterator[None]:
+    """Interrupt a request hook that has not returned by then, and end this process if it swallows that, or does not even hear it."""
+    heard = 0
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal heard
+        heard += 1
+        if heard > MAX_SWALLOWED:
+            # Not by print: what of the interpreter the hook is in the middle of, nobody knows.
+            os.write(
+                2, f"sp-proxy: {file.path}: request(head) does not return, and swallows what would end it\n".encode()
+            )
+            os._exit(1)
+        raise TooSlowError
+
+    end_after(seconds + UNHEARD_SECONDS)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _hooks(file: AddonFile, counters: defaultdict[str, int]) -> RequestHooks:
+    return RequestHooks([RequestAddon(file.name, file.path, file.text, file.pure)], 3600.0, counters)
 
 
 def _head(number: int) -> tuple[Direction, bytes, bytes, bytes, bytes]:

@@ -96,12 +96,22 @@ def bench(
 ) -> None:
     """Call each hook with a sample again and again; say what a call costs."""
     file = _read(name, directory)
-    import trio
-
     from sp_proxy import logs
-    from sp_proxy.addons.trial import bench_capture, bench_request
+    from sp_proxy.addons.trial import UselessError
 
     logs.configure("error", "console")
+    try:
+        _measure(file, seconds)
+    except UselessError as error:
+        say(f"{file.path}: {error}: see sp-proxy addon check")
+        raise typer.Exit(WRONG) from None
+
+
+def _measure(file: "AddonFile", seconds: float) -> None:
+    import trio
+
+    from sp_proxy.addons.trial import bench_capture, bench_request
+
     if "flow" in file.hooks:
         say(f"{file.path}: a flow script costs what mitmproxy costs (see docs/performance.md); nothing to measure here")
     if "exchange" in file.hooks:

@@ -86,6 +86,8 @@ class Edition:
         self.channels: set[WorkerChannel] = set()
         self.encoding_bytes = 0
         """What encoding takes for the moment."""
+        self.worked_bytes = 0
+        """What hooks have made of the batch that is being worked on, beside the batch itself."""
         self._encoding = encoding
         self._ledger = ledger
         self._keeper = keeper
@@ -146,13 +148,16 @@ class Edition:
         while True:
             batch = await self.batches.next()
             plans = self.addons
-            worked = await self._work(plans, Worked(batch.exchanges))
-            async with self._encoding:
-                while others := [each for each in self.addons if each not in plans]:
-                    # Settings have changed meanwhile: what is sent is what they say.
-                    plans = (*plans, *others)
-                    worked = await self._work(others, worked)
-                await self._encode(batch, worked)
+            try:
+                worked = await self._work(plans, Worked(batch.exchanges))
+                async with self._encoding:
+                    while others := [each for each in self.addons if each not in plans]:
+                        # Settings have changed meanwhile: what is sent is what they say.
+                        plans = (*plans, *others)
+                        worked = await self._work(others, worked)
+                    await self._encode(batch, worked)
+            finally:
+                self.worked_bytes = 0
             on_settled()
 
     async def _work(self, plans: Sequence[CapturePlan], worked: Worked) -> Worked:
@@ -164,17 +169,21 @@ class Edition:
         behind = now - self._blocked_since > BEHIND_SECONDS
         masking = self.content.masking(self._superseded_by)
         try:
-            return await stage.work(self._addons.processes(plans), worked, masking, only_required=behind)
+            processes = self._addons.processes(plans)
+            return await stage.work(processes, worked, masking, only_required=behind, holds=self._hold)
         except Exception as error:  # noqa: BLE001 (a fault of our own: nobody knows what of it may be sent)
             self._log.fault("addons_failed", error, records_dropped=len(worked.exchanges))
             lost = Counter(worked.lost)
             lost["internal_error"] += len(worked.exchanges)
             return Worked([], lost, worked.added)
 
+    def _hold(self, size: int) -> None:
+        self.worked_bytes = size
+
     async def _encode(self, batch: Batch, worked: Worked) -> None:
         encoder, takers = self._encoder, self._takers
         assert encoder is not None
-        self.encoding_bytes = ENCODING_FACTOR * batch.size
+        self.encoding_bytes = ENCODING_FACTOR * max(batch.size, self.worked_bytes)
         try:
             # In a thread, as it takes milliseconds and compression lets others run meanwhile.
             encoded = await trio.to_thread.run_sync(encoder.encode, worked.exchanges, abandon_on_cancel=True)

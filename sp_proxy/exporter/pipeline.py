@@ -242,9 +242,9 @@ class Exporter:
 
     @property
     def held_bytes(self) -> int:
-        """Captured content and payloads in memory; what encoding takes for the moment, and frames that are being read, too."""
+        """Captured content and payloads in memory; what hooks and encoding take for the moment, and frames that are being read, too."""
         frames = sum(channel.pending_bytes for channel in self._channels)
-        batches = sum(each.batches.size + each.encoding_bytes for each in self._editions)
+        batches = sum(each.batches.size + each.worked_bytes + each.encoding_bytes for each in self._editions)
         return frames + batches + sum(destination.size for destination in self._destinations)
 
     def stats(self) -> ExporterStats:

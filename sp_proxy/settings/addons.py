@@ -17,7 +17,7 @@ class FlowScript(Section):
     hosts: list[Pattern] = Field(
         min_length=1,
         description="Regular expressions, each searched in the name of a host; TLS is opened only for those of "
-        "`tls.intercept` besides.",
+        "`tls.intercept` besides, and HTTP/2 in clear text only with `data_path: mitmproxy`.",
     )
     options: dict[str, Line] = Field({}, description="Options that the script declares, by name.")
 

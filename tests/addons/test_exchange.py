@@ -2,7 +2,7 @@
 
 import pytest
 
-from sp_proxy.addons.exchange import CapturedExchange, instead, unchanged
+from sp_proxy.addons.exchange import CapturedExchange, WrongReturnError, instead, unchanged
 from sp_proxy.addons.wire import MAX_COPIES, MAX_TAGS, Emitted
 from sp_proxy.core.exchange import Partial
 from tests.exporter.rig import make_exchange
@@ -94,14 +94,14 @@ def test_answers_of_a_hook():
     assert instead(ex, None) == []
     assert instead(ex, [ex, other]) == [other]
     for answer in (False, "x", [1], {ex}):
-        with pytest.raises(TypeError):
+        with pytest.raises(WrongReturnError):
             instead(ex, answer)
     for wrong in (
         [other, other],
         [ex.copy() for _ in range(MAX_COPIES + 1)],
         [CapturedExchange(make_exchange(), [], 1)],
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(WrongReturnError):
             instead(ex, wrong)
 
 

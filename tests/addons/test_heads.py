@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from sp_proxy.addons.heads import FIRST_PAUSE, FORGIVING, STRIKES, RequestAddon, RequestHooks
+from sp_proxy.addons.heads import FIRST_PAUSE, FORGIVING, MAX_FAILED, STRIKES, RequestAddon, RequestHooks
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.head_edits import HeadEdit
 
@@ -75,6 +75,24 @@ def test_a_slow_one_is_left_out_for_a_while():
     assert [edit(made) is not None for _ in range(2)] == [True, False]
     clock.now += round(FIRST_PAUSE * 1e9)
     assert edit(made) is None
+    clock.now += round(FIRST_PAUSE * 1e9)
+    assert edit(made) is not None
+
+
+def test_one_that_fails_call_after_call_is_left_out_for_a_while(caplog):
+    clock = Clock()
+    made = hooks("def request(head):\n    if head.path == '/bad': 1 / 0\n    head.tag('seen', 1)\n", clock=clock)
+    for _ in range(MAX_FAILED - 1):
+        assert edit(made, b"/bad") is None
+    assert edit(made) is not None  # one good call, and it begins anew
+    for _ in range(MAX_FAILED):
+        assert edit(made) is not None
+        assert edit(made, b"/bad") is None
+    for _ in range(MAX_FAILED - 1):
+        edit(made, b"/bad")
+    assert edit(made) is None
+    assert made._counters["addon_switched_off:hook1"] == 1
+    assert "failed 50 times in a row: left out for a while" in caplog.text
     clock.now += round(FIRST_PAUSE * 1e9)
     assert edit(made) is not None
 

@@ -7,8 +7,14 @@ import time
 
 import pytest
 
-from sp_proxy.addons.loading import TooSlowError, check_loads, fault_of, line_of, load, time_limit
+from sp_proxy.addons.loading import TooSlowError, check_loads, fault_of, line_of, line_of_function, load, time_limit
 from sp_proxy.addons.source import AddonError
+
+
+def test_where_a_function_begins():
+    module = load("a", "/x/a.py", "import functools\n\n@functools.cache\ndef exchange(ex): ...\nexchange2 = print\n")
+    assert line_of_function(module.exchange, "/x/a.py") in {3, 4}
+    assert [line_of_function(each, "/x/a.py") for each in (module.exchange2, load, None)] == [0, 0, 0]
 
 
 def test_a_file_is_run_as_a_module():

@@ -6,6 +6,7 @@ from sp_proxy import regex
 from sp_proxy.addons.exchange import unchanged
 from sp_proxy.addons.source import look
 from sp_proxy.addons.stage import AddonPool, Worked, applied, capture_plans, work
+from sp_proxy.core.batching import content_size
 from sp_proxy.core.exchange import Partial
 from sp_proxy.core.redact.config import RedactionConfig
 from sp_proxy.core.redact.redactor import Redactor
@@ -32,6 +33,15 @@ async def test_each_sees_what_the_one_before_has_left_and_all_is_counted():
     assert len({each.span_id for each in worked.exchanges}) == 6
     assert [each.span_id for each in worked.exchanges][::2] == [number.to_bytes(8) for number in (1, 3, 5)]
     assert (dict(worked.lost), worked.added) == ({"addon_dropped": 2}, 3)
+
+
+async def test_what_they_hold_is_told():
+    triple = "def exchange(ex):\n    return [ex, ex.copy(), ex.copy()]\n"
+    (record,) = records = [make_exchange()]
+    told: list[int] = []
+    async with running("def exchange(ex): ...\n", "none") as none, running(triple, "a") as a, running(triple, "b") as b:
+        await work([none, a, b], Worked(records), NeverSent(), holds=told.append)
+    assert told == [3 * content_size(record), 9 * content_size(record)]
 
 
 async def test_what_a_required_hook_missed_is_not_sent():

@@ -83,7 +83,7 @@ def test_check_tells_what_a_hook_does(capsys):
 
 
 def test_bench_measures_both_kinds(capsys):
-    Path("a.py").write_text("pure = True\ndef exchange(ex): ...\ndef request(head):\n    1 / 0\n")
+    Path("a.py").write_text("pure = True\ndef exchange(ex): ...\ndef request(head):\n    assert int(head.path[11:]) % 2\n")
     assert main(["addon", "bench", "a.py", "--seconds", "0.1"]) == 0
     out, err = capsys.readouterr()
     assert "µs in the hook's process" in out
@@ -92,6 +92,9 @@ def test_bench_measures_both_kinds(capsys):
     Path("f.py").write_text("def response(flow): ...\n")
     assert main(["addon", "bench", "f.py"]) == 0
     assert "a flow script costs what mitmproxy costs" in capsys.readouterr().err
+    Path("bad.py").write_text("def request(head):\n    1 / 0\n")
+    assert main(["addon", "bench", "bad.py"]) == 1
+    assert "nothing to measure: see sp-proxy addon check" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

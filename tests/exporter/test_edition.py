@@ -3,9 +3,11 @@
 import pytest
 import trio
 
-from sp_proxy.core.batching import BatchLimits
+from sp_proxy.core.batching import BatchLimits, content_size
+from sp_proxy.core.exchange import Exchange
 from sp_proxy.exporter.destinations import Destination
 from sp_proxy.exporter.edition import Content, Edition
+from sp_proxy.exporter.encode import Encoded
 from sp_proxy.exporter.keeping import Keeper
 from sp_proxy.exporter.routes import World, routes
 from sp_proxy.exporter.split import decoded
@@ -93,6 +95,32 @@ async def test_a_fault_in_encoding_costs_the_batch_and_is_counted(monkeypatch):
         each.close()
     assert ledger.shed == {"internal_error": 1}
     assert (each.batches.records, each.encoding_bytes) == (0, 0)
+
+
+async def test_what_hooks_have_made_of_a_batch_is_held(tmp_path, monkeypatch):
+    triple = tmp_path / "triple.py"
+    triple.write_text("def exchange(ex):\n    return [ex, ex.copy(), ex.copy()]\n")
+    each = edition(content(addons={"files": [str(triple)], "call_budget": "10s", "batch_budget": "30s"}))
+    each.send_to([destination()], 1 << 20)
+    record, seen = make_exchange(1), []
+
+    def look(exchanges: list[Exchange]) -> Encoded:
+        seen.append((len(exchanges), each.worked_bytes))
+        return Encoded([], {})
+
+    assert each._encoder is not None
+    monkeypatch.setattr(each._encoder, "encode", look)
+    async with trio.open_nursery() as nursery:
+        done = trio.Event()
+        nursery.start_soon(each.run, done.set)
+        await each.batches.add([record])
+        with trio.fail_after(60):
+            await done.wait()
+        each.close()
+    for process in each._addons.processes(each.addons):
+        process.close()
+    assert seen == [(3, 3 * content_size(record))]
+    assert each.worked_bytes == 0
 
 
 async def test_nothing_is_encoded_while_settings_change():
