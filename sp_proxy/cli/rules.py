@@ -62,6 +62,8 @@ def tell(
     settings = load_or_exit(file, assignments, sends=False).settings
     if not path or not path.isprintable() or " " in path or not method.isascii() or not method.isalpha():
         raise typer.BadParameter("METHOD is letters, PATH is a request target without spaces", param_hint="--path")
+    if not path.startswith("/") and "://" not in path and path != "*":
+        raise typer.BadParameter(f"found {path!r}; allowed: a request target, which begins with /", param_hint="--path")
     fields = _block("--header", [f"host: {host}", *(header or ())])
     responses = _block("--response-header", response_header) if response_header else None
     captured = False

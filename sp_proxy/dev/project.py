@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from sp_proxy.dev.errors import DevError
+from sp_proxy.dev.mistakes import mistakes
 
 DEFAULT_FILE = "sp-dev.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -68,10 +69,9 @@ def read_project(path: Path) -> Project:
         raise DevError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DevError(f"{path}: not TOML: {error}") from error
-    try:
-        file = msgspec.convert(data, _File, strict=True)
-    except msgspec.ValidationError as error:
-        raise DevError(f"{path}: {error}") from error
+    if mistake := next(mistakes(data), ""):
+        raise DevError(f"{path}: {mistake}")
+    file = msgspec.convert(data, _File, strict=True)
     if problem := next(problems(file.service, file.host_ports), ""):
         raise DevError(f"{path}: {problem}")
     return Project(file.service, path.absolute().parent, file.host_ports)

@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ _PROC_NET = Path("/proc/thread-self/net")
 _FORMS = {"iptables-nft": "nf_tables", "iptables-legacy": "legacy"}
 """The two forms of iptables, and what ``iptables -V`` calls them."""
 _PERMISSION = "the kernel's rules need root or CAP_NET_ADMIN (in a pod: capabilities.add: [NET_ADMIN, NET_RAW])"
+_CGROUP = re.compile(r'socket cgroupv2 level \d+ "([^"\s]+)"')
 _MODULES = {
     "nft": "modprobe nft_chain_nat nft_redir nft_fib_inet, or use --writer iptables",
     "iptables-nft": "modprobe nft_chain_nat nft_compat xt_REDIRECT xt_owner xt_multiport xt_addrtype xt_recent xt_comment, "
@@ -162,6 +164,8 @@ def _choose(wanted: str, tools: Tools, ruleset: Ruleset) -> str:
     if wanted == "auto" and not tools.nft and not tools.default:
         raise NetfilterError("neither nft nor iptables is installed: apt-get install nftables")
     if wanted == "auto" and tools.default:
+        if tools.nft and iptables.refuse(ruleset):  # then nft says itself what it cannot do
+            return "nft"
         trial = tools.nft and _execute(Command(("nft", "-c", "-f", "-"), nft.render(ruleset))).returncode == 0
         return "nft" if trial else tools.default
     return "nft"
@@ -271,6 +275,13 @@ def _failure(writer: str, tool: str, stderr: str) -> NetfilterError:
         return NetfilterError(f"{tool}: not permitted: {_PERMISSION}")
     if "xtables lock" in lower:
         return NetfilterError(f"{tool}: another program holds the lock of iptables: try again")
+    if "cgroupv2 path fails" in lower:
+        named = _CGROUP.search(stderr)
+        path = named[1] if named else "of the rules"
+        remedy = (
+            f"start what runs in it, or make it: mkdir -p /sys/fs/cgroup/{path}" if named else "see netfilter.*_cgroups"
+        )
+        return NetfilterError(f"{tool}: the control group {path} is not there: {remedy}")
     missing = ("no such file", "not supported", "does not exist", "no chain/target/match", "missing kernel module")
     if any(words in lower for words in missing):
         remedy = _MODULES.get(writer, _MODULES["nft"])

@@ -32,6 +32,12 @@ def file(tmp_path):
     return str(path)
 
 
+@pytest.mark.parametrize("path", ["orders", "", "a b"])
+def test_a_path_that_is_no_request_target(file, path, capsys):
+    assert main(["rules", "test", file, "--host", "shop", "--path", path]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_the_rule_that_decides(file, capsys):
     assert main(["rules", "test", file, "--host", "shop:8080", "--path", "/orders/7", "--direction", "inbound"]) == 0
     out = capsys.readouterr().out

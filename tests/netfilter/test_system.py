@@ -473,6 +473,17 @@ def test_control_groups(site):
         site.pod.run(*program, "rmdir", f"/sys/fs/cgroup/{group}/app", f"/sys/fs/cgroup/{group}")
 
 
+def test_a_control_group_that_is_not_there_is_named(site):
+    """Whoever chooses: iptables, which could not have such rules at all, is not blamed for it."""
+    command = [sys.executable, "-m", "sp_proxy.cli.main", "netfilter", "apply"]
+    keys = "netfilter.outbound_exclude_cgroups=[sp-proxy-test-nowhere.slice]"
+    for more in ([], ["--writer", "nft"]):
+        done = site.pod.run(*command, *more, "--set", keys, check=False)
+        (line,) = done.stderr.splitlines()
+        assert "nft: the control group sp-proxy-test-nowhere.slice is not there: start what runs in it" in line
+        assert done.returncode
+
+
 def test_control_groups_are_refused_for_iptables():
     for wanted in ("iptables-nft", "iptables-legacy"):
         with pytest.raises(NetfilterError, match=r"iptables cannot tell control groups .* use --writer nft"):
