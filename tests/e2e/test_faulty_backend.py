@@ -1,4 +1,4 @@
-"""The traffic while the backend misbehaves, for each fault of the matrix (``tests/exporter/test_fault_matrix.py``): the real
+"""The traffic while the backend misbehaves, for each fault of the matrix (``tests/exporter/fault_matrix.py``): the real
 daemon, real connections through it. Every exchange is answered, on the connection that it was asked on, while the fault
 is met; then the backend is well, and every exchange is where the kind of fault says.
 
@@ -17,7 +17,8 @@ import trio
 
 from tests.certificate_authority import CertificateAuthority
 from tests.e2e.test_ledger import origin
-from tests.exporter.test_fault_matrix import CERTIFICATES, FAULTS, Fault
+from tests.exporter.fault_matrix import FAULTS, Fault
+from tests.exporter.test_wrong_certificates import CERTIFICATES
 from tests.misbehaving_backend import Backend, Stream, answer, open_backend
 from tests.supervisor.daemon import REAL, Daemon, running_daemon
 
