@@ -28,6 +28,8 @@ from sp_proxy.inject.wire import read_lookup
 BODY_TIMEOUT = 60.0
 """Seconds for a whole request body: a sender slower than that holds a connection for nothing."""
 RETRY_AFTER = "1"
+STORING = 8
+"""Requests that are decoded and stored at a time. Others wait as the bytes that they are, which the budget counts."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -81,6 +83,7 @@ class Intake:
         self._max_size = max_request_size
         self.budget = Budget(4 * max_request_size)
         self._decoders = trio.CapacityLimiter(2)
+        self._storing = trio.Semaphore(STORING)
         self._injection = Injection(store)
 
     async def traces(self, request: Request) -> Response:
@@ -131,8 +134,9 @@ class Intake:
         encoding: Encoding,
         tenant: str,
     ) -> Response:
-        found = await self._off_loop(read, body, encoding, tenant)
-        await keep(found)
+        async with self._storing:
+            found = await self._off_loop(read, body, encoding, tenant)
+            await keep(found)
         answer = otlp.encode_accepted(signal, encoding, rejected=found.rejected, reason=found.reason)
         return Response(answer, media_type=encoding.value)
 
@@ -158,6 +162,8 @@ class Intake:
             return refusal(encoding, 413, Code.RESOURCE_EXHAUSTED, message)
         except content.CorruptError as error:
             return refusal(encoding, 400, Code.INVALID_ARGUMENT, f"content-encoding: unreadable data ({error})")
+        except otlp.TooManyError as error:
+            return refusal(encoding, 413, Code.RESOURCE_EXHAUSTED, str(error))
         except otlp.UnreadableError as error:
             return refusal(encoding, 400, Code.INVALID_ARGUMENT, str(error))
         except trio.TooSlowError:
@@ -181,9 +187,14 @@ class Intake:
         if announced.isdigit() and len(announced) < 20 and int(announced) > self._max_size:
             raise content.TooLargeError
         body = bytearray()
+        # What decodes to nothing (empty members of gzip, for example) is no reason to read on for ever.
+        left = self._max_size + self._max_size // 8 + 1024
         with trio.fail_after(BODY_TIMEOUT):
             async with aclosing(request.stream()) as chunks:
                 async for chunk in chunks:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise content.TooLargeError
                     if chunk:
                         piece = await self._off_loop(decoder.feed, chunk) if coding else decoder.feed(chunk)
                         share.take(len(piece))

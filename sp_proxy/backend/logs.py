@@ -30,6 +30,8 @@ def read_logs(request: ExportLogsServiceRequest, *, tenant: str, now_unix_ns: in
     batch = LogBatch(tenant=tenant, received_unix_ns=now_unix_ns, resources=[], logs=[])
     rejected, first_reason = 0, ""
     for resource_logs in request.resource_logs:
+        if not any(scope_logs.log_records for scope_logs in resource_logs.scope_logs):
+            continue
         resource = attributes(resource_logs.resource.attributes)
         service = text(resource.get("service.name"))[:MAX_INDEXED]
         batch.resources.append(resource)

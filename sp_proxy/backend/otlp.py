@@ -21,6 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from sp_proxy.backend import parts
+
 _ID_KEYS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _MAX_NESTING = 100
 """What protobuf's own reader of the binary encoding allows."""
@@ -42,6 +44,8 @@ class Signal[Request: Message](Struct, frozen=True):
     """The field of a partial success that counts what was left out, in JSON and (in snake case) in protobuf."""
     levels: tuple[tuple[str, str], ...]
     """Where ids stand in JSON: the lists on the way down to them, each in both its spellings."""
+    kinds: parts.Kinds
+    """Where messages stand in protobuf."""
 
 
 TRACES = Signal(
@@ -49,12 +53,14 @@ TRACES = Signal(
     ExportTraceServiceResponse,
     "rejectedSpans",
     (("resourceSpans", "resource_spans"), ("scopeSpans", "scope_spans"), ("spans", "spans")),
+    parts.kinds_of(ExportTraceServiceRequest.DESCRIPTOR),
 )
 LOGS = Signal(
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
     "rejectedLogRecords",
     (("resourceLogs", "resource_logs"), ("scopeLogs", "scope_logs"), ("logRecords", "log_records")),
+    parts.kinds_of(ExportLogsServiceRequest.DESCRIPTOR),
 )
 
 
@@ -74,6 +80,13 @@ class UnreadableError(ValueError):
     """The body is no OTLP request; one line says why."""
 
 
+class TooManyError(UnreadableError):
+    """It holds more messages than are decoded."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the request holds more than {parts.MOST:,} values, send several smaller ones")
+
+
 def encoding_of(content_type: str) -> Encoding | None:
     """The encoding that a ``content-type`` names, parameters ignored (RFC 9110 section 8.3.1); None for others."""
     media_type = content_type.partition(";")[0].strip().lower()
@@ -84,10 +97,14 @@ def decode[Request: Message](signal: Signal[Request], encoding: Encoding, body: 
     """Read a request. Raises UnreadableError, and nothing else whatever the bytes are."""
     name = signal.request.DESCRIPTOR.name
     if encoding is Encoding.PROTOBUF:
+        if parts.too_many(body, signal.kinds):
+            raise TooManyError
         try:
             return signal.request.FromString(body)
         except DecodeError as error:
             raise UnreadableError(f"the body is not a protobuf {name}") from error
+    if parts.too_many_in_json(body):
+        raise TooManyError
     try:
         value = json.loads(body)
         if not isinstance(value, dict):

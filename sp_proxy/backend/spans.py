@@ -52,6 +52,8 @@ def read_request(request: ExportTraceServiceRequest, *, tenant: str, now_unix_ns
     batch = Batch(tenant=tenant, received_unix_ns=now_unix_ns, resources=[], spans=[])
     rejected, first_reason = 0, ""
     for resource_spans in request.resource_spans:
+        if not any(scope_spans.spans for scope_spans in resource_spans.scope_spans):
+            continue
         resource = attributes(resource_spans.resource.attributes)
         service = text(resource.get("service.name"))[:MAX_INDEXED]
         tags = tags_of(resource)

@@ -157,6 +157,33 @@ async def test_a_bomb_in_each_coding():
             assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("headers", [PROTOBUF, JSON])
+async def test_a_request_of_countless_empty_messages_is_refused_unread(headers):
+    """A kilobyte for the network, 4 megabytes for the limit in bytes, and gigabytes for who decodes it."""
+    body = b"\x0a\x00" * 2_000_001 if headers is PROTOBUF else b'{"resourceSpans":[' + b"{}," * 2_000_000 + b"{}]}"
+    async with backend() as client:
+        answer = await client.post(
+            "/v1/traces", content=gzip.compress(body), headers={**headers, "content-encoding": "gzip"}
+        )
+        assert answer.status_code == 413
+        assert status_of(answer)[1].startswith("the request holds more than 2,000,000 values")
+        assert await stored(client) == 0
+
+
+async def test_what_decodes_to_nothing_is_not_read_for_ever():
+    async with backend(max_request_size=1 << 20) as client:
+        empty = gzip.compress(b"") * (1 << 12)
+        answer = await client.post(
+            "/v1/traces", content=pieces(empty, 100), headers={**PROTOBUF, "content-encoding": "gzip"}
+        )
+        assert answer.status_code == 413
+
+
+async def pieces(piece, count):
+    for _ in range(count):
+        yield piece
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     requests=st.lists(

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.processes import backend_process
 from tests.browser.test_live import arrive, open_live, paths, rows
@@ -33,9 +33,9 @@ def again_backend(tmp_path_factory):
         yield backend
 
 
-def hold_pages(page) -> list:
+def hold_pages(page) -> list[Route]:
     """From now on pages wait until ``go_on``."""
-    held: list = []
+    held: list[Route] = []
     page.route(PAGES, lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks what it is given
     return held
 

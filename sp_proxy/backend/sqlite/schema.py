@@ -202,9 +202,11 @@ class ForeignError(Exception):
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[Step, ...], ...] = MIGRATIONS) -> None:
     """Bring a new or older file to the current version, one transaction each. Raises ForeignError."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    # In one statement, so of one moment: another process may be opening the same new file.
+    version, application, tables = connection.execute(
+        "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master)"
+        " FROM pragma_user_version, pragma_application_id"
+    ).fetchone()
     if application != APPLICATION_ID and (application or version or tables):
         raise ForeignError("it is the database of another program")
     if version > len(migrations):
@@ -217,6 +219,10 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[Step, ...], 
     for number in range(version, len(migrations)):
         connection.execute("BEGIN IMMEDIATE")
         try:
+            # Another process may have done it while this one waited for the lock.
+            if connection.execute("PRAGMA user_version").fetchone()[0] > number:
+                connection.execute("ROLLBACK")
+                continue
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             for step in migrations[number]:
                 _take(connection, step)

@@ -16,6 +16,7 @@ import trio
 from sp_proxy.backend.log_model import LogBatch, LogFilter, LogPage
 from sp_proxy.backend.model import (
     Appended,
+    BackendError,
     Batch,
     ExchangePage,
     ServiceMap,
@@ -57,6 +58,10 @@ class SqliteStore:
         self._max_characters = max(1, max_bytes // search.SHARE)
         self._writer = writer
         self._set_aside = set_aside
+        self._file = 1
+        """The number of the present file: that of a connection tells whether it is of this one."""
+        self._closed = False
+        """A damaged file was left, and no fresh one could be opened."""
         self._write_lock = trio.Lock()
         self._pending: list[_Pending] = []
         self._readers = trio.CapacityLimiter(READERS)
@@ -103,48 +108,65 @@ class SqliteStore:
 
     async def _write[R](self, work: Callable[[sqlite3.Connection], R]) -> R:
         """Run on the writing connection; the caller holds the lock. A damaged file is replaced, and the work fails."""
+        if self._closed:
+            await self._open_fresh()
         try:
             return await trio.to_thread.run_sync(work, self._writer)
         except sqlite3.Error as error:
-            await self._replace_damaged(error, self._writer)
+            await self._replace_damaged(error, self._file)
             raise StoreError(f"the database cannot be written: {error}") from error
 
-    async def _replace_damaged(self, error: sqlite3.Error, writer: sqlite3.Connection) -> None:
+    async def _replace_damaged(self, error: sqlite3.Error, file: int) -> None:
         """If that is what the error says, set the file aside and start a fresh one. The caller holds the lock, and
-        names the writer of the file that it saw damaged: another task may have replaced it already.
+        names the file that it saw damaged: another task may have replaced it already.
         """
-        if writer is not self._writer or self._path == database.MEMORY or not database.is_damage(error):
+        if file != self._file or self._path == database.MEMORY or not database.is_damage(error):
             return
 
-        def replace() -> sqlite3.Connection:
-            writer.close()
-            database.set_aside(self._path, str(error))
-            return database.open_writer(self._path)
+        # Its readers go with it: one of them, kept, would find the same damage later, and the fresh file would be blamed.
+        writer, readers, self._idle = self._writer, self._idle, []
+        self._file += 1
 
+        def leave() -> None:
+            for connection in (*readers, writer):
+                connection.close()
+            database.set_aside(self._path, str(error))
+
+        self._closed = True
         try:
-            self._writer = await trio.to_thread.run_sync(replace)
-        except (sqlite3.Error, OSError) as failure:
-            raise StoreError(f"the database is damaged and cannot be replaced: {failure}") from failure
+            await trio.to_thread.run_sync(leave)
+        except OSError as failure:
+            raise StoreError(f"the database is damaged and cannot be set aside: {failure}") from failure
         self._set_aside += 1
+        await self._open_fresh()
+
+    async def _open_fresh(self) -> None:
+        """Begin a fresh file. What hinders it (a full disk) may pass: the next write tries again."""
+        try:
+            self._writer, replaced = await trio.to_thread.run_sync(database.open_or_replace, self._path)
+        except BackendError as failure:
+            raise StoreError(f"a damaged database cannot be replaced: {failure}") from failure
+        self._set_aside += replaced
+        self._closed = False
 
     async def _read[R](self, query: Callable[[sqlite3.Connection], R]) -> R:
         """Run a query on a reading connection, within the time limit."""
-        writer = self._writer
+        file = self._file
         try:
             if self._path == database.MEMORY:
                 async with self._write_lock:
-                    return await trio.to_thread.run_sync(_timed, writer, query)
+                    return await trio.to_thread.run_sync(_timed, self._writer, query)
             async with self._readers:
                 return await self._read_file(query)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise StoreError(f"the query took longer than {QUERY_TIMEOUT:.0f} seconds: narrow it") from error
             async with self._write_lock:
-                await self._replace_damaged(error, writer)
+                await self._replace_damaged(error, file)
             raise StoreError(f"the database cannot be read: {error}") from error
 
     async def _read_file[R](self, query: Callable[[sqlite3.Connection], R]) -> R:
-        writer = self._writer
+        file = self._file
         known = self._idle.pop() if self._idle else None
 
         def run() -> tuple[R, sqlite3.Connection]:
@@ -156,7 +178,7 @@ class SqliteStore:
                 raise
 
         result, connection = await trio.to_thread.run_sync(run)
-        if writer is self._writer:
+        if file == self._file:
             self._idle.append(connection)
         else:  # the file was replaced meanwhile
             connection.close()

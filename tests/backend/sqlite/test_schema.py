@@ -53,6 +53,28 @@ def test_a_failed_step_leaves_the_version_before_it(connection):
     assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'extra'").fetchone() == (0,)
 
 
+class Late(sqlite3.Connection):
+    """A connection that waits for the lock until another one has done the work."""
+
+    other: sqlite3.Connection | None = None
+
+    def execute(self, sql, *values):
+        if sql == "BEGIN IMMEDIATE" and self.other is not None:
+            other, self.other = self.other, None
+            migrate(other)
+        return super().execute(sql, *values)
+
+
+def test_two_processes_may_open_a_new_file_at_once(tmp_path):
+    path = tmp_path / "db"
+    late = sqlite3.connect(path, isolation_level=None, factory=Late)
+    late.other = other = sqlite3.connect(path, isolation_level=None)
+    migrate(late)
+    assert version(late) == version(other) == len(MIGRATIONS)
+    late.close()
+    other.close()
+
+
 def test_a_newer_file_is_refused(connection):
     migrate(connection)
     connection.execute("PRAGMA user_version = 99")

@@ -1,5 +1,6 @@
 import os
 import sqlite3
+import threading
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ from structlog.testing import capture_logs
 
 from sp_proxy.backend.model import BackendError, StoreError
 from sp_proxy.backend.query.syntax import EVERYTHING
+from sp_proxy.backend.sqlite import database
 from sp_proxy.backend.sqlite import store as module
 from sp_proxy.backend.sqlite.store import open_store
 from tests.backend.requests import batch_of, exchange_span
@@ -117,6 +119,46 @@ async def test_damage_met_while_writing_starts_a_fresh_file_too(tmp_path):
         store._writer.execute("PRAGMA shrink_memory")  # or it works on from its cache for a while
         with pytest.raises(StoreError, match="cannot be written"):
             await store.append(batch_of(exchange_span()))
+        assert (await store.append(batch_of(exchange_span()))).stored == 1
+        assert (await store.stats()).databases_set_aside == 1
+
+
+async def test_damage_is_met_once_however_many_were_reading(tmp_path):
+    path = tmp_path / "db"
+    async with open_store(str(path)) as store:
+        await store.append(batch_of(*(exchange_span(response_body=os.urandom(200).hex()) for _ in range(500))))
+    async with open_store(str(path)) as store:
+        meeting = threading.Barrier(3)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(store._read, lambda _: meeting.wait(60))
+        assert len(store._idle) == 3
+        wreck(path)
+        with pytest.raises(StoreError, match="cannot be read"):
+            await store.exchanges(EVERYTHING, before="", limit=500)
+        await store.append(batch_of(exchange_span(path="/fresh")))
+        for _ in range(4):
+            page = await store.exchanges(EVERYTHING, before="", limit=500)
+            assert [exchange.path for exchange in page.exchanges] == ["/fresh"]
+        assert (await store.stats()).databases_set_aside == 1
+
+
+async def test_a_fresh_file_that_cannot_be_opened_is_tried_again(tmp_path, monkeypatch):
+    path = tmp_path / "db"
+    async with open_store(str(path)) as store:
+        await store.append(batch_of(*(exchange_span(response_body=os.urandom(200).hex()) for _ in range(500))))
+    async with open_store(str(path)) as store:
+        wreck(path)
+        with monkeypatch.context() as patch:
+
+            def full(_path):
+                raise sqlite3.OperationalError("database or disk is full")
+
+            patch.setattr(database, "open_writer", full)
+            with pytest.raises(StoreError, match=r"cannot be replaced: .* disk is full"):
+                await store.exchanges(EVERYTHING, before="", limit=500)
+            with pytest.raises(StoreError, match=r"cannot be replaced: .* disk is full"):
+                await store.append(batch_of(exchange_span()))
         assert (await store.append(batch_of(exchange_span()))).stored == 1
         assert (await store.stats()).databases_set_aside == 1
 
