@@ -27,6 +27,8 @@ from benchmarks.chaos.http2 import Http2
 
 TIMEOUT = 40.0
 """Seconds after which a request has failed: far above the longest stop of any process."""
+NO_ANSWER = f"no answer in {TIMEOUT:g} s"
+WRONG_CONTENT = "WRONG CONTENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Client:
                 opened, port = connection.opened, connection.port
                 hops = await self._exchange(connection, path)
         except TimeoutError:
-            error = f"no answer in {TIMEOUT:g} s"
+            error = NO_ANSWER
         except BrokenError as failure:
             error = str(failure)
         except OSError as failure:
@@ -180,7 +182,7 @@ class Client:
         if status != "200":
             raise BrokenError(f"status {status}: {answer.body[:80].decode('latin-1')}")
         if answer.body != content(asked, kind.received):
-            raise BrokenError("WRONG CONTENT")
+            raise BrokenError(WRONG_CONTENT)
         if last or answer.closes:
             self._leave()
         return int(answer.fields["x-hops"])

@@ -60,11 +60,11 @@ class Pod:
         self._history = history
         self._orphans: list[int] = []
         self._config = directory / "sp_proxy.yaml"
-        self._lives = 0
         self._daemon: Daemon | None = None
         self._books: dict[str, Any] | None = None
         self._refused: dict[str, int] = {}
         self._left_at = 0.0
+        self._began = 0.0
         self.starts = 0
 
     @property
@@ -97,6 +97,7 @@ class Pod:
             life.mkdir()
             life.chmod(0o777)
             self._books, self._refused = None, {}
+            self._began = time.monotonic()
             self._daemon = launch(self._namespace, life, self._config)
             while self._daemon.process.poll() is None and time.monotonic() < deadline:
                 if get(self._namespace, ADMIN_PORT, "/healthz/ready")[0] == 200:
@@ -236,6 +237,7 @@ class Pod:
         lost_at_shutdown = 0
         for event in self._events():
             name = event.get("event", "")
+            self._history.seen[name] += 1
             if name == "records_lost_at_shutdown":
                 lost_at_shutdown += event["records_dropped"]
             ours = any(part in name for part in FAULTS) and name not in EXPECTED
@@ -244,6 +246,8 @@ class Pod:
         for each in exporters:
             self._history.lives.append(
                 Life(
+                    self._began,
+                    time.monotonic(),
                     **{
                         key: each[key]
                         for key in ("captured", "recovered", "accepted", "rejected", "waiting", "spooled")

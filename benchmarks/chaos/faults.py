@@ -20,6 +20,8 @@ WRITERS = ("nft", "iptables-nft")
 """Those which may write beside Istio's rules as they are here."""
 SETTLE_SECONDS = 4.0
 """After a fault the daemon gets this long until all its workers are ready; longer backoffs meet the next fault."""
+UNPROVEN = "rules do not work"
+"""How ``apply`` says that what it has written did not do what it should: while a daemon is stopped or dies, that may be."""
 WRONG = {"relay": {"workers": 0}, "no_such_setting": True}
 
 
@@ -79,8 +81,13 @@ class Chaos:
         """The rules, with the tool whose turn it is, until it succeeds: as an init container that is tried again."""
         while (done := self._stage.rules("apply", "--writer", WRITERS[self._writer])).returncode:
             self._tell(f"rules refused: {done.stderr.strip()}")
+            self._look_at_refusal(done.stderr)
             if self._stop.wait(1.0):
                 return
+
+    def _look_at_refusal(self, said: str) -> None:
+        if UNPROVEN not in said:
+            self._stage.history.troubles.append(f"rules cannot be written: {_last(said)}")
 
     def _track(self, faults: Sequence[Fault], begun: float, limit: float) -> None:
         try:
@@ -232,6 +239,8 @@ class Chaos:
 
     def _rules_removed(self, fault: Fault) -> str | None:
         done = self._stage.rules("remove")
+        if done.returncode:
+            self._stage.history.troubles.append(f"rules cannot be removed: {_last(done.stderr)}")
         time.sleep(fault.lasts)
         self._writer = fault.choice % len(WRITERS)
         self.apply()
@@ -241,8 +250,10 @@ class Chaos:
         writer = (self._writer + 1) % len(WRITERS)
         done = self._stage.rules("apply", "--writer", WRITERS[writer])
         if done.returncode:
+            self._look_at_refusal(done.stderr)
             return f"refused: {done.stderr.strip()}"
         self._writer = writer
+        self._stage.history.written[WRITERS[writer]] += 1
         return f"with {WRITERS[writer]}"
 
     def _settings_changed(self, fault: Fault) -> str:
@@ -260,3 +271,8 @@ class Chaos:
         self._pod.configure(settings)
         if self._pod.status() is not None:
             self._pod.signal(signal.SIGHUP, self._pod.pid)
+
+
+def _last(said: str) -> str:
+    """Of what a program says: one line is what an error has, and of a traceback it is the last."""
+    return (said.strip().splitlines() or ["without a word"])[-1]

@@ -51,6 +51,8 @@ class Killed:
 class Life:
     """The books of one daemon, at its end: of its delivery equation (docs/delivery.md)."""
 
+    began: float
+    ended: float
     captured: int
     recovered: int
     accepted: int
@@ -77,9 +79,22 @@ class History:
     """Connections that the daemon has closed at once, by reason."""
     left_out: int = 0
     """Faults for which there was no time."""
-    stall: float = 0.0
-    """The longest time, in seconds, for which the machine did not let somebody go on who was to sleep for a moment: by so much
-    everything may be late.
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    """When the machine let somebody go on who was to sleep for a moment, and how many seconds late: by so much everything may be
+    late that was to happen then.
     """
+    seen: Counter[str] = field(default_factory=Counter)
+    """Events in the daemon's logs, by name: what it has noticed of all this."""
+    written: Counter[str] = field(default_factory=Counter)
+    """Rules applied under way, by the tool."""
     troubles: list[str] = field(default_factory=list)
     """What must not be, and was seen on the way: books that did not balance, faults of ours in the log."""
+
+    @property
+    def stall(self) -> float:
+        """The longest."""
+        return max((late for _, late in self.stalls), default=0.0)
+
+    def late(self, begun: float, over: float) -> float:
+        """The longest that touches this time."""
+        return max((late for at, late in self.stalls if at - late <= over and begun <= at), default=0.0)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from benchmarks.chaos.delivery import Delivery
 from benchmarks.chaos.history import History
+from benchmarks.chaos.schedule import Kind
 from benchmarks.chaos.traffic import SHOP, Excuse, Traffic
 
 SHOWN = 30
@@ -64,7 +65,16 @@ def _faults(history: History) -> str:
     for done in history.done:
         seconds[done.kind] += done.over - done.begun  # type: ignore[assignment]
     rows = [(kind, str(times), f"{seconds[kind]:.1f}") for kind, times in sorted(counted.items())]
-    return _table(("fault", "times", "seconds in all"), rows)
+    met = {
+        event: history.seen[event]
+        for event in sorted({*(event for _, event in TRACES.values()), "worker_stuck", "failing_open"})
+    }
+    told = ", ".join(f"`{event}` {count:,}" for event, count in met.items() if count) or "nothing"
+    written = ", ".join(f"{tool} {count:,}" for tool, count in sorted(history.written.items())) or "none"
+    return (
+        _table(("fault", "times", "seconds in all"), rows)
+        + f"\n\nThe daemon said of it: {told}. Rules written by another tool: {written}."
+    )
 
 
 def _delivery(delivery: Delivery, history: History) -> str:
@@ -87,9 +97,36 @@ def _delivery(delivery: Delivery, history: History) -> str:
     return _table(("exchanges", ""), rows)
 
 
+TRACES = {
+    Kind.WORKER_KILLED: (4, "worker_died"),
+    Kind.TERMINATED: (4, "stopped"),
+    Kind.BACKEND_BUSY: (10, "upload_retried"),
+    Kind.DISK_FULL: (20, "spool_degraded"),
+    Kind.SETTINGS_CHANGED: (10, "reloaded"),
+    Kind.SETTINGS_WRONG: (10, "reload_refused"),
+}
+"""How often a fault must have been made before its trace is asked for (a single one may meet a daemon that is away, or one that
+needs no disk), and what the daemon says in its log when it has met it.
+"""
+RULES_ENOUGH = 10
+
+
+def _without_trace(history: History) -> list[str]:
+    """Faults that were made again and again, and met nobody: such a run shows nothing of them."""
+    made = Counter(done.kind for done in history.done)
+    found = [
+        f"{kind}: {made[kind]} times, and the daemon never said {event}"
+        for kind, (enough, event) in TRACES.items()
+        if made[kind] >= enough and not history.seen[event]
+    ]
+    if made[Kind.RULES_APPLIED] >= RULES_ENOUGH and not history.written:
+        found.append(f"{Kind.RULES_APPLIED}: {made[Kind.RULES_APPLIED]} times, and never written")
+    return found
+
+
 def problems(traffic: Traffic, delivery: Delivery, history: History) -> list[str]:
     """What must not be. A run in which hardly anything came through sp_proxy shows nothing."""
-    found = [*traffic.offences, *delivery.offences, *history.troubles]
+    found = [*traffic.offences, *delivery.offences, *history.troubles, *_without_trace(history)]
     if loops := history.refused["loop"]:
         found.append(f"{loops:,} connections were taken for a loop, and there is none")
     asked = sum(count.asked for (pod, _), count in traffic.counts.items() if pod == SHOP)

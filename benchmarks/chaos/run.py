@@ -91,7 +91,8 @@ def watched_for_stalls(history: History) -> Iterator[None]:
         before = time.monotonic()
         while not over.wait(MOMENT):
             now = time.monotonic()
-            history.stall = max(history.stall, now - before - MOMENT)
+            if now - before - MOMENT > MOMENT:
+                history.stalls.append((now, now - before - MOMENT))
             before = now
 
     thread = threading.Thread(target=watch)

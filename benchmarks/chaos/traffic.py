@@ -5,12 +5,15 @@ What excuses a failure is exactly what the design says of failing open (docs/net
 - it was in flight in a process of the daemon at the moment that was killed (or, of a drain, at the end of the grace period,
   when what is left is reset). Outbound that is known by its connection;
   inbound, where Envoy opens it, by its time, and there are no more of them than the process had connections;
-- everything was killed at once, and the kernel had not missed a heartbeat for its timeout yet: new connections are refused;
+- everything was killed at once, and the kernel had not missed a heartbeat for its timeout yet: new connections are refused, and
+  it must be a refusal that the client tells of;
 - an Envoy on its way was down. That the control group fares alike then, without sp_proxy, is a condition of its own;
-- ``netfilter apply`` tried the rules without a daemon: its own heartbeats have connections redirected for some milliseconds.
+- ``netfilter apply`` tried the rules without a daemon: its own heartbeats have connections redirected for some milliseconds, and
+  they are refused.
 
 A process that is stopped, a drain, other settings, a full disk, a backend that is down, rules that come and go: none of these
-excuses anything.
+excuses anything. Nothing excuses an answer with other bytes, or none at all for as long as a client waits: of all that is
+killed here, the kernel tells at once.
 """
 
 from collections import Counter, defaultdict
@@ -19,7 +22,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import sqrt
 
-from benchmarks.chaos.clients import Request
+from benchmarks.chaos.clients import NO_ANSWER, WRONG_CONTENT, Request
 from benchmarks.chaos.history import History, Killed
 from benchmarks.chaos.schedule import Kind
 
@@ -101,19 +104,20 @@ def judge(
 
 
 def _excuse(request: Request, history: History, room: dict[int, int], heartbeat_timeout: float) -> Excuse | None:
-    if request.error == "WRONG CONTENT":
+    if request.error == WRONG_CONTENT or (request.error == NO_ANSWER and request.pod == SHOP):
         return None
     if request.pod == SHOP:
         for kill in history.kills:
-            if _was_in(request, kill, room, AFTERMATH + history.stall):
+            if _was_in(request, kill, room, AFTERMATH + history.late(kill.at, kill.gone + AFTERMATH)):
                 return Excuse.KILLED
         for kill in history.kills:
-            if kill.silent and _meets(request, kill.at, _heard(kill, history, heartbeat_timeout)):
+            if kill.silent and _met_silence(request, kill, history, heartbeat_timeout):
                 return Excuse.SILENCE
     for done in history.done:
-        if done.kind in _ENVOYS and _meets(request, done.begun, done.over + ENVOY_MARGIN + history.stall):
+        late = history.late(done.begun, done.over + ENVOY_MARGIN)
+        if done.kind in _ENVOYS and _meets(request, done.begun, done.over + ENVOY_MARGIN + late):
             return Excuse.ENVOY
-    if request.pod == SHOP:
+    if request.pod == SHOP and _refused(request):
         for done in history.done:
             tried = done.kind in _RULES and _meets(request, done.begun, done.over)
             if tried and _without_daemon(done.over, history) and room[id(done)]:
@@ -134,10 +138,23 @@ def _was_in(request: Request, kill: Killed, room: dict[int, int], aftermath: flo
     return True
 
 
-def _heard(kill: Killed, history: History, heartbeat_timeout: float) -> float:
-    """When nothing is redirected to nobody any more: the heartbeat is missed, or there is another daemon."""
+def _refused(request: Request) -> bool:
+    """Its connection never was one: outbound the client itself is told so, inbound Envoy is, and says 503."""
+    if request.way.startswith("out"):
+        return not request.port
+    return request.error.startswith("status 503")
+
+
+def _met_silence(request: Request, kill: Killed, history: History, heartbeat_timeout: float) -> bool:
+    """Refused until nothing is redirected to nobody any more: the heartbeat is missed, or there is another daemon. Or it waited to
+    be accepted when the listening sockets went.
+    """
+    missed = kill.gone + heartbeat_timeout + MARGIN
     back = [over for begun, over in history.down if begun == kill.at]
-    return min([kill.gone + heartbeat_timeout + MARGIN + history.stall, *back])
+    if not _meets(request, kill.at, min([missed + history.late(kill.at, missed), *back])):
+        return False
+    waited = kill.at - MARGIN - history.late(kill.at - MARGIN, kill.at) <= request.opened <= kill.gone
+    return _refused(request) or (waited and request.way.startswith("out"))
 
 
 def _meets(request: Request, begun: float, over: float) -> bool:

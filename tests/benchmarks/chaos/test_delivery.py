@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from benchmarks.chaos.clients import Request
-from benchmarks.chaos.delivery import Delivery, judge
+from benchmarks.chaos.delivery import CHANNEL_RECORDS, Delivery, judge
 from benchmarks.chaos.history import Done, History, Killed, Life
 from benchmarks.chaos.schedule import Kind
 from benchmarks.chaos.sink import Accepted, Answered, Entry
@@ -32,7 +32,7 @@ def killed(*, supervisor: bool, waiting: int = 0, at: float = 10.0) -> History:
 
 
 def life(accepted: int = 0, dropped: Mapping[str, int] | None = None, **more: int) -> Life:
-    return Life(0, 0, accepted, more.get("rejected", 0), 0, 0, dropped or {}, more.get("lost_before", 0))
+    return Life(0.0, 100.0, 0, 0, accepted, more.get("rejected", 0), 0, 0, dropped or {}, more.get("lost_before", 0))
 
 
 def numbers(judged: Delivery) -> tuple[int, int, int, int]:
@@ -65,7 +65,16 @@ def test_only_what_came_through_is_expected():
 def test_what_ended_shortly_before_a_kill_may_be_lost(ended, supervisor, lost):
     judged = judge(asked(ended), [], killed(supervisor=supervisor))
     assert numbers(judged) == ((1, 0, 1, 0) if lost else (1, 0, 0, 1))
-    assert judged.offences == ([] if lost else ["1 exchanges are nowhere, 0 were in memory, 0 dropped: /0"])
+    assert bool(judged.offences) is not lost
+    assert all(offence.startswith("1 exchanges are nowhere: ") for offence in judged.offences)
+
+
+def test_the_death_of_a_worker_costs_few():
+    allowed = asked(*[9.9] * CHANNEL_RECORDS)
+    assert judge(allowed, [], killed(supervisor=False)).offences == []
+    more = asked(*[9.9] * (CHANNEL_RECORDS + 2))
+    assert judge(more, [], killed(supervisor=False)).offences[0].startswith("2 exchanges are nowhere")
+    assert judge(more, [], killed(supervisor=True)).offences == []
 
 
 def test_of_what_was_in_memory_or_dropped_the_number_is_known():
@@ -76,6 +85,40 @@ def test_of_what_was_in_memory_or_dropped_the_number_is_known():
     judged = judge(asked(1.0, 2.0), [], history)
     assert (judged.offences, judged.dropped) == ([], {"channel": 1, "queue_full": 1})
     assert judge(asked(1.0, 2.0, 3.0), [], history).offences
+
+
+def living(began: float, ended: float, *, dropped: int = 0, recovered: int = 0) -> Life:
+    return Life(began, ended, 0, recovered, 0, 0, 0, 0, {"queue_full": dropped}, 0)
+
+
+@pytest.mark.parametrize(
+    "lives, nowhere",
+    [
+        ([living(0, 10, dropped=1), living(10, 20, dropped=1)], []),
+        ([living(0, 10, dropped=2), living(10, 20)], ["/1"]),
+        ([living(0, 10), living(10, 20, dropped=2)], ["/0"]),
+        # What it found on disk may be of a life before, never of one after.
+        ([living(0, 10), living(10, 20, dropped=2, recovered=9)], []),
+        ([living(0, 10, dropped=1), living(10, 20, dropped=1, recovered=9)], []),
+        ([living(0, 10, dropped=9, recovered=9), living(10, 20)], ["/1"]),
+    ],
+)
+def test_what_one_life_has_dropped_is_no_excuse_for_another(lives, nowhere):
+    judged = judge(asked(5.0, 15.0), [], History(lives=lives))
+    allowed = sum(sum(life.dropped.values()) for life in lives)
+    if not nowhere:
+        assert judged.offences == []
+        return
+    (offence,) = judged.offences
+    assert offence.startswith(f"{len(nowhere)} exchanges are nowhere: more than their daemons had in memory")
+    assert offence.endswith(f"(of all, 0 and {allowed}): {', '.join(nowhere)}")
+
+
+def test_what_a_killed_exporter_held_is_of_its_own_life():
+    kill = Killed(Kind.ALL_KILLED, 20.0, 20.1, frozenset(), 0, supervisor=True, silent=True, waiting=2)
+    lives = [living(0, 10), living(10, 20)]
+    assert judge(asked(12.0, 13.0), [], History(kills=[kill], lives=lives)).offences == []
+    assert judge(asked(5.0, 13.0), [], History(kills=[kill], lives=lives)).offences[0].endswith(": /0")
 
 
 def again(history: History, *, answered: bool = True) -> dict[str, int]:

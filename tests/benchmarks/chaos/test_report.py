@@ -4,7 +4,7 @@ from collections import Counter
 
 from benchmarks.chaos.delivery import Delivery
 from benchmarks.chaos.history import Done, History
-from benchmarks.chaos.report import problems, report
+from benchmarks.chaos.report import RULES_ENOUGH, TRACES, problems, report
 from benchmarks.chaos.schedule import Kind
 from benchmarks.chaos.traffic import Count, Excuse, Traffic
 
@@ -48,4 +48,12 @@ def test_what_is_a_problem():
     assert problems(traffic(), delivery(), History()) == []
     loops = History(refused=Counter(loop=2, upstream_connect_failed=7))
     assert problems(traffic(), delivery(), loops) == ["2 connections were taken for a loop, and there is none"]
+    enough, event = TRACES[Kind.SETTINGS_CHANGED]
+    made = [Done(Kind.SETTINGS_CHANGED, float(at), at + 1.0) for at in range(enough)]
+    untold = f"other settings: {enough} times, and the daemon never said {event}"
+    assert problems(traffic(), delivery(), History(done=made)) == [untold]
+    assert problems(traffic(), delivery(), History(done=made, seen=Counter(reloaded=1))) == []
+    assert problems(traffic(), delivery(), History(done=made[1:])) == []
+    rules = History(done=[Done(Kind.RULES_APPLIED, float(at), at + 1.0) for at in range(RULES_ENOUGH)])
+    assert problems(traffic(), delivery(), rules) == ["rules applied by another tool: 10 times, and never written"]
     assert problems(traffic(through=5), delivery(), History()) == ["only 5 of 100 requests came through sp_proxy"]

@@ -1,8 +1,10 @@
 """What excuses a request that failed, and what does not."""
 
+from typing import Any
+
 import pytest
 
-from benchmarks.chaos.clients import Request
+from benchmarks.chaos.clients import NO_ANSWER, Request
 from benchmarks.chaos.history import Done, History, Killed
 from benchmarks.chaos.schedule import Kind
 from benchmarks.chaos.traffic import CONTROL, SHOP, Excuse, Traffic, judge
@@ -22,6 +24,13 @@ def request(
     path: str = "/p",
 ) -> Request:
     return Request(path, pod, way, "kept", port, begun, begun, ended, error, hops)
+
+
+def refused(begun: float, ended: float, **more: Any) -> Request:
+    """As an outbound client tells it, and an inbound one behind Envoy."""
+    if more.get("way", "out4").startswith("out"):
+        return request(begun, ended, "ConnectionRefusedError when connecting", port=0, **more)
+    return request(begun, ended, "status 503: upstream connect error", **more)
 
 
 def killed(*, inbound: int = 0, outbound: frozenset[int] = frozenset(), silent: bool = False) -> History:
@@ -67,23 +76,42 @@ def test_inbound_there_are_no_more_than_connections():
 
 def test_new_connections_are_refused_until_the_heartbeat_is_missed():
     history = killed(silent=True)
-    assert excuses(history, request(10.5, 10.6), request(12.9, 13.0)) == {Excuse.SILENCE: 2}
-    assert excuses(history, request(13.7, 13.8)) == {None: 1}
-    assert excuses(killed(), request(10.5, 10.6)) == {None: 1}
+    assert excuses(history, refused(10.5, 10.6), refused(12.9, 13.0, way="in4")) == {Excuse.SILENCE: 2}
+    assert excuses(history, refused(13.7, 13.8)) == {None: 1}
+    assert excuses(killed(), refused(10.5, 10.6)) == {None: 1}
+
+
+def test_only_a_refusal_is_one():
+    """A connection that was accepted, and was in no process that died, has no business to fail."""
+    history = killed(silent=True)
+    assert excuses(history, request(10.5, 10.6), request(8.0, 10.6)) == {None: 2}
+    assert excuses(history, request(10.5, 10.6, "ended within the body", way="in6")) == {None: 1}
+    waited = request(9.9, 10.3)  # for its turn to be accepted
+    assert excuses(history, waited) == {Excuse.SILENCE: 1}
+
+
+def test_an_answer_that_never_comes_has_no_excuse():
+    history = killed(silent=True, outbound=frozenset({4000}))
+    history.done.append(Done(Kind.ENVOY_STOPPED, 10.0, 12.0))
+    hung = request(9.0, 10.2, NO_ANSWER)
+    assert excuses(history, hung) == {None: 1}
+    assert excuses(history, request(9.0, 10.2, NO_ANSWER, pod=CONTROL)) == {Excuse.ENVOY: 1}
 
 
 def test_a_machine_that_stalls_is_late_by_as_much():
     history = killed(silent=True)
-    history.stall = 1.0
-    assert excuses(history, request(14.5, 14.6)) == {Excuse.SILENCE: 1}
-    assert excuses(history, request(14.7, 14.8)) == {None: 1}
+    history.stalls.append((13.0, 1.0))
+    assert excuses(history, refused(14.5, 14.6)) == {Excuse.SILENCE: 1}
+    assert excuses(history, refused(14.7, 14.8)) == {None: 1}
+    history.stalls[:] = [(30.0, 1.0)]  # long after
+    assert excuses(history, refused(14.5, 14.6)) == {None: 1}
 
 
 def test_with_another_daemon_nobody_is_refused():
     history = killed(silent=True)
     history.down[:] = [(10.0, 11.0)]
-    assert excuses(history, request(10.9, 11.2)) == {Excuse.SILENCE: 1}
-    assert excuses(history, request(11.1, 11.2)) == {None: 1}
+    assert excuses(history, refused(10.9, 11.2)) == {Excuse.SILENCE: 1}
+    assert excuses(history, refused(11.1, 11.2)) == {None: 1}
 
 
 @pytest.mark.parametrize("kind", [Kind.ENVOY_KILLED, Kind.ENVOY_STOPPED, Kind.PEER_KILLED, Kind.PEER_STOPPED])
@@ -118,9 +146,10 @@ def test_nothing_else_excuses_anything(kind):
 def test_rules_that_are_tried_without_a_daemon():
     history = done(Kind.RULES_APPLIED)
     history.down.append((1.0, 20.0))
-    assert excuses(history, request(10.5, 10.6)) == {Excuse.TRIED: 1}
-    assert excuses(history, *[request(10.5, 10.6)] * 12) == {Excuse.TRIED: 10, None: 2}
-    assert excuses(history, request(10.5, 10.6, pod=CONTROL)) == {None: 1}
+    assert excuses(history, refused(10.5, 10.6)) == {Excuse.TRIED: 1}
+    assert excuses(history, *[refused(10.5, 10.6)] * 12) == {Excuse.TRIED: 10, None: 2}
+    assert excuses(history, refused(10.5, 10.6, pod=CONTROL)) == {None: 1}
+    assert excuses(history, request(10.5, 10.6)) == {None: 1}, "it was connected"
 
 
 def test_wrong_content_has_no_excuse():
