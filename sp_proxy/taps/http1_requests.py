@@ -41,6 +41,8 @@ _LOOKED_AT_WHOLLY = 256
 """A longer first line is looked at again only where a byte comes that ends its target: else a slow sender of a long one
 would make us read all of it at every byte.
 """
+_BLANKS = b"\r\n\t "
+"""What some servers forgive before a first line, one by one and not as the empty lines of RFC 9112 section 2.2."""
 
 
 class RequestSide(Http1State):
@@ -270,6 +272,8 @@ class RequestSide(Http1State):
         head = self._head
         if len(head) > self._context.max_head_size:
             return "head_too_long"
+        if self._context.strict and head[0] in _BLANKS and head != b"\r":
+            return self._behind_blanks_fault(head)
         newline = head.find(b"\n")
         if newline < 0:
             if searched > _LOOKED_AT_WHOLLY and not _NOT_IN_A_TARGET(head, searched):
@@ -283,11 +287,23 @@ class RequestSide(Http1State):
             return "bare_lf"
         return ""
 
+    def _behind_blanks_fault(self, head: bytearray) -> str:
+        """Why an incomplete head that begins with blanks is none, read strictly; empty as long as a request line may follow.
+
+        There are servers that skip the blanks, and would find a request where we saw another protocol.
+        """
+        line = head[:_LOOKED_AT_WHOLLY].lstrip(_BLANKS)
+        if len(head) <= _LOOKED_AT_WHOLLY and (not line or framing.REQUEST_LINE_PREFIX(line)):
+            return ""
+        return self._first_line_fault(head)
+
     def _first_line_fault(self, head: bytes | bytearray) -> str:
         if not self._spoke_http and head[:2] == b"\x16\x03":
             return "tls"
-        line = head[: head.find(b"\n") + 1] or head
-        if self._spoke_http or b"HTTP/" in line or bytes(head[:16]).split(b" ", 1)[0] in _METHODS:
+        said = head.lstrip(_BLANKS)
+        line = said[: said.find(b"\n") + 1] or said
+        blank = not said and self._context.strict
+        if self._spoke_http or blank or b"HTTP/" in line or bytes(said[:16]).split(b" ", 1)[0] in _METHODS:
             return "malformed_request_line"
         return "not_http"
 

@@ -352,6 +352,32 @@ def test_read_strictly_the_beginning_of_any_head_is_held():
     assert wire.reasons == {"rejected:malformed_head"}
 
 
+@pytest.mark.parametrize("blanks", [b"\n", b"\r", b" ", b"\t", b"\n\r\n", b"\r\n\n", b"\n" * 1000])
+def test_read_strictly_blanks_that_some_servers_skip_do_not_hide_a_request(blanks):
+    smuggled = blanks + b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for pieces in ([smuggled], [blanks, smuggled[len(blanks) :]]):
+        wire = Wire(strict=True).client(*pieces)
+        assert wire.up.strip(b"\r\n") == b""
+        assert wire.reasons == {"rejected:malformed_request_line"}
+    wire = Wire(strict=True)
+    for place in range(len(smuggled)):
+        wire.client(smuggled[place : place + 1])
+    assert wire.up.strip(b"\r\n") == b""
+    assert wire.reasons == {"rejected:malformed_request_line"}
+
+
+def test_read_strictly_blanks_before_another_protocol_are_held_no_longer_than_they_must():
+    for said in (b"\n\x05hello", b"\nhello there\n", b"\n\xff"):
+        for pieces in ([said], [said[:1], said[1:]]):
+            wire = Wire(strict=True).client(*pieces)
+            assert wire.up == said
+            assert wire.reasons == {"raw:not_http"}
+    wire = Wire(strict=True).client(b"\n")
+    assert (wire.up, wire.http1.signal) == (b"", Signal.HOLDING)
+    assert wire.timeout().client(b"\x00").up == b"\n\x00"
+    assert Wire().client(b"\n").up == b"\n"
+
+
 def test_a_cr_that_nothing_follows_is_not_kept():
     assert Wire().client(b"\r").client_eof().up == b"\r"
     wire = Wire().client(b"\r").timeout().client(b"GET / HTTP/1.1\r\n\r\n")
