@@ -16,8 +16,8 @@ REPLACED = (b"x-sp-service-name", b"x-sp-num", b"tracestate")
 """Fields which are taken away before ours are added."""
 COMPAT = (b"x-service-name", b"x-current-service")
 UNKNOWN_SERVICE = b"unknown-service"
-_MAX_HOPS_DIGITS = 9
-"""An ``x-sp-num`` with more digits is not a number of hops; it counts as 0, like everything that is not a number."""
+_MAX_HOPS_DIGITS = 20
+"""Those of the largest 64-bit number. An ``x-sp-num`` with more counts as 0, like everything that is not a number."""
 
 RANDOM_BITS = 320
 """What ``Injector.plan`` needs: 128 for a session id, 128 for a trace id, 64 for a span id."""
