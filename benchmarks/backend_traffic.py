@@ -14,7 +14,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-NANOSECONDS = 1_000_000_000
 RARE_WORD = "kingfisher"
 """Stands in one exchange of 100,000."""
 RARE_EVERY = 100_000

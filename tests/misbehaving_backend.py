@@ -164,7 +164,6 @@ class Backend:
     tls: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
     connections: int = 0
-    failed_handshakes: int = 0
     _news: trio.Event = field(default_factory=trio.Event)
     _nursery: trio.Nursery | None = None
     _listener: trio.SocketListener | None = None
@@ -218,7 +217,6 @@ class Backend:
         try:
             await secured.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError):
-            self.failed_handshakes += 1
             await trio.aclose_forcefully(stream)
         else:
             await self.serve(secured)

@@ -8,7 +8,6 @@ Mutual TLS between the pods. The traffic of ``shop`` and of ``control`` is the s
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -268,11 +267,3 @@ def _end(processes: list["subprocess.Popen[Any]"]) -> None:
     for process in processes:
         if code := process.wait(END_SECONDS):
             raise BenchmarkError(f"{process.args!r} ended with {code}")
-
-
-def resumed(pid: int) -> None:
-    """Let it go on, if it is still there."""
-    try:
-        os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        return

@@ -125,11 +125,6 @@ class Spool:
         """Give it back: the next one to be leased, or (``later``) the last."""
         self.index.release(entry, later=later)
 
-    @property
-    def untidy(self) -> bool:
-        """Files are to be deleted."""
-        return bool(self._removed)
-
     async def tidy(self) -> None:
         """Lose what is too old or, after a change of the settings, too much; delete the files of what is forgotten.
 

@@ -10,9 +10,6 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-VERSION = 1
-"""Of the tables. A later one adds a step to ``MIGRATIONS``; released steps are never edited."""
-
 
 class Place(Struct, frozen=True):
     """Where the tables are. The names are checked by the settings: letters, digits and underscores."""
@@ -148,4 +145,4 @@ def version_statements(place: Place) -> Iterator[str]:
 
 
 MIGRATIONS = (statements,)
-"""The entry at index N takes the tables from version N to N + 1."""
+"""The entry at index N takes the tables from version N to N + 1; released ones are never edited."""
