@@ -1,7 +1,6 @@
 """``sp-proxy config``, from its command line."""
 
 import json
-import os
 
 import pytest
 import yaml
@@ -11,9 +10,6 @@ from sp_proxy.cli.main import main
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.upper().startswith("SP_PROXY_"):
-            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 

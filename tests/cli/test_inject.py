@@ -1,7 +1,6 @@
 """``sp-proxy inject``, from its command line."""
 
 import io
-import os
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ spec:
       containers:
       - {name: app, image: shop}
 """
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch):
-    for name in list(os.environ):
-        if name.upper().startswith("SP_PROXY_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

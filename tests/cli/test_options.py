@@ -1,19 +1,10 @@
 """What subcommands share: settings, or lines and exit code 2."""
 
-import os
-
 import pytest
 import typer
 
 from sp_proxy.cli.options import load_or_exit
 from sp_proxy.settings.flags import Flag
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch):
-    for name in list(os.environ):
-        if name.upper().startswith("SP_PROXY_"):
-            monkeypatch.delenv(name)
 
 
 def test_settings(tmp_path, monkeypatch, capsys):

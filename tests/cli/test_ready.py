@@ -1,6 +1,5 @@
 """``sp-proxy ready``, over real sockets."""
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,13 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from sp_proxy.cli.main import main
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch):
-    for name in list(os.environ):
-        if name.upper().startswith("SP_PROXY_"):
-            monkeypatch.delenv(name)
 
 
 @contextmanager

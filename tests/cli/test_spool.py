@@ -1,7 +1,6 @@
 """``sp-proxy spool``, from its command line, with real files and a real backend."""
 
 import json
-import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -28,9 +27,6 @@ class Backend(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.upper().startswith("SP_PROXY_"):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("SP_PROXY_SPOOL__DIRECTORY", str(tmp_path))
     monkeypatch.setenv("SP_PROXY_RETRY__INITIAL_INTERVAL", "10ms")
     monkeypatch.setenv("SP_PROXY_LOG__LEVEL", "error")

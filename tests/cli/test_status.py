@@ -1,7 +1,6 @@
 """``sp-proxy status`` against a daemon's answer, over a real socket."""
 
 import json
-import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -31,13 +30,6 @@ def document(*destinations: DestinationStats, running: bool = True) -> bytes:
     supervisor = SupervisorStats(2, 1, 0, True, 0, 0, 0, True, running)
     stats = ExporterStats(100, {"sampled_out": 10}, 0, 99, {"channel_full": 7}, 0, destinations, ())
     return json.dumps(status_document(supervisor, stats)).encode()
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch):
-    for name in list(os.environ):
-        if name.upper().startswith("SP_PROXY_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -4,17 +4,9 @@ import pytest
 
 from sp_proxy.backend.query.parse import parse
 from sp_proxy.backend.sqlite import matching, scan
-from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.packing import pack_batch
 from sp_proxy.backend.sqlite.write import insert_batches
 from tests.backend.requests import START, batch_of, exchange_span
-
-
-@pytest.fixture
-def connection():
-    opened = open_writer(":memory:")
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 200])

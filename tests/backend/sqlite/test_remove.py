@@ -1,5 +1,3 @@
-import pytest
-
 from sp_proxy.backend.log_model import LogBatch
 from sp_proxy.backend.sqlite import remove, write
 from sp_proxy.backend.sqlite.database import open_writer
@@ -10,13 +8,6 @@ from tests.backend.stores import log
 TABLES = ("batches", "resources", "spans", "details", "bodies", "exchanges", "sessions", "session_services", "traces")
 MORE_TABLES = ("tagsets", "tags", "waiting", "calls", "edges", "logs")
 ALL = 2**62
-
-
-@pytest.fixture
-def connection():
-    opened = open_writer(":memory:")
-    yield opened
-    opened.close()
 
 
 def insert(connection, *spans, characters=1 << 20, **more):

@@ -5,18 +5,10 @@ import pytest
 from sp_proxy.backend.query.parse import parse
 from sp_proxy.backend.query.syntax import EVERYTHING
 from sp_proxy.backend.sqlite import scan, search
-from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.packing import pack_batch
 from sp_proxy.backend.sqlite.write import insert_batches
 from sp_proxy.backend.store import BadCursorError
 from tests.backend.requests import START, batch_of, exchange_span
-
-
-@pytest.fixture
-def connection():
-    opened = open_writer(":memory:")
-    yield opened
-    opened.close()
 
 
 def fill(connection, count, *, per_batch=10, characters=1 << 20):

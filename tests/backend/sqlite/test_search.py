@@ -1,17 +1,8 @@
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sp_proxy.backend.query.syntax import Word, fold, words
 from sp_proxy.backend.sqlite import search
-from sp_proxy.backend.sqlite.database import open_writer
-
-
-@pytest.fixture
-def connection():
-    opened = open_writer(":memory:")
-    yield opened
-    opened.close()
 
 
 def documents(first, count, text="word"):

@@ -1,17 +1,8 @@
-import pytest
-
 from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.tally import MAX_SERVICES, Gone, Tally, add_totals, name_of
 from tests.backend.requests import batch_of, exchange_span, sdk_span
 
 TRACE = b"t" * 16
-
-
-@pytest.fixture
-def connection():
-    opened = open_writer(":memory:")
-    yield opened
-    opened.close()
 
 
 def write(connection, *spans, service="orders"):

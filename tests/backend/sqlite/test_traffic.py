@@ -1,19 +1,9 @@
-import pytest
-
 from sp_proxy.backend.sqlite import traffic
-from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.packing import pack_batch
 from sp_proxy.backend.sqlite.write import insert_batches
 from tests.backend.requests import START, batch_of, exchange_span, partial_span
 
 TRACE = b"t" * 16
-
-
-@pytest.fixture
-def connection():
-    opened = open_writer(":memory:")
-    yield opened
-    opened.close()
 
 
 def insert(connection, *spans):

@@ -3,18 +3,10 @@ import sqlite3
 import pytest
 
 from sp_proxy.backend.sqlite import write
-from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.packing import pack_batch
 from tests.backend.requests import batch_of, exchange_span, partial_span
 
 TABLES = ("batches", "resources", "spans", "details", "bodies", "exchanges", "sessions", "session_services")
-
-
-@pytest.fixture
-def connection():
-    opened = open_writer(":memory:")
-    yield opened
-    opened.close()
 
 
 def insert(connection, *spans, **more):
