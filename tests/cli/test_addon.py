@@ -83,7 +83,9 @@ def test_check_tells_what_a_hook_does(capsys):
 
 
 def test_bench_measures_both_kinds(capsys):
-    Path("a.py").write_text("pure = True\ndef exchange(ex): ...\ndef request(head):\n    assert int(head.path[11:]) % 2\n")
+    Path("a.py").write_text(
+        "pure = True\ndef exchange(ex): ...\ndef request(head):\n    assert int(head.path[11:]) % 2\n"
+    )
     assert main(["addon", "bench", "a.py", "--seconds", "0.1"]) == 0
     out, err = capsys.readouterr()
     assert "µs in the hook's process" in out
