@@ -200,6 +200,12 @@ class Connection:
         http2.begin(bytes(tap.server_said), tap.preface_passed)
         self.downstream.received(tap.take_held())
 
+    def hold_no_longer(self) -> None:
+        """What is held of the client's bytes goes on, if it may."""
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._held_long_enough()
+
     def _held_long_enough(self) -> None:
         self._hold_timer = None
         tap = self.tap
@@ -280,6 +286,11 @@ class Connection:
             self._hold_timer = None
         if tap is not None:
             end_tap(self.worker.counters, tap, error or "upstream_aborted")
+
+    @property
+    def passes_urgent(self) -> bool:
+        """Whether a byte may go on that no tap sees, as it is no part of the stream for most receivers."""
+        return self.tap is None or not self.listener.context.strict
 
     @property
     def idle(self) -> bool:

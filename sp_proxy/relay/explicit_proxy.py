@@ -124,6 +124,11 @@ class ProxiedConnection(Connection):
         self.worker.connections.add(self)
         self._ask()
 
+    @property
+    def passes_urgent(self) -> bool:
+        """See ``Connection``: no origin may see what is meant for another, so all that goes there is read."""
+        return self._named is not None and super().passes_urgent
+
     # ---- to the mitm worker
 
     def goes_to(self) -> Endpoints:

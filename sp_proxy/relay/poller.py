@@ -14,7 +14,9 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-READABLE: Final = select.EPOLLIN
+URGENT: Final = select.EPOLLPRI
+"""There is an urgent byte that has not been taken: told as long as it is, so only to those who read."""
+READABLE: Final = select.EPOLLIN | URGENT
 WRITABLE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLERR
 HUNG_UP: Final = select.EPOLLHUP

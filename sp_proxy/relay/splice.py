@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable
 from enum import Enum
 
+from sp_proxy.relay.urgent import at_mark
+
 PIPE_BYTES = 1 << 20
 """What an unprivileged user may ask for (fs.pipe-max-size); 256 KiB was 10 % slower."""
 _BUDGET = 8 << 20
@@ -23,7 +25,7 @@ class End(Enum):
     """What ended a splice."""
 
     COMPLETE = 1
-    """All bytes that were asked for have been moved."""
+    """All bytes that were asked for have been moved, or all that stand before urgent data."""
     SOURCE_EOF = 2
     """The source has finished sending; everything it sent has been moved."""
     SOURCE_LOST = 3
@@ -119,7 +121,10 @@ class Splice:
                 self._end(self._source_end or End.COMPLETE)
                 return
             if not progress:
-                self._wait_for(self._source)
+                if at_mark(self._source):  # what splice(2) stops at, and would be told of for ever
+                    self._end(End.COMPLETE)
+                else:
+                    self._wait_for(self._source)
                 return
             budget -= progress
         self._wait_for(self._destination if self._in_pipe else self._source)

@@ -10,8 +10,9 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sp_proxy.relay.poller import BROKEN, HUNG_UP, READABLE, WRITABLE
+from sp_proxy.relay.poller import BROKEN, HUNG_UP, READABLE, URGENT, WRITABLE
 from sp_proxy.relay.splice import Splice
+from sp_proxy.relay.urgent import at_mark, take_urgent
 
 if TYPE_CHECKING:
     from sp_proxy.relay.connection import Connection
@@ -56,6 +57,7 @@ class Stream:
         "_recv",
         "_send",
         "_throttling",
+        "_urgent",
         "awaited",
         "bulky",
         "closing",
@@ -90,6 +92,7 @@ class Stream:
         self._failing = False  # what it was sent has failed, which is passed on in the next turn of the loop
         self._finishing = False
         self._throttling = False  # the other end waits for us
+        self._urgent = b""  # goes behind all that was written; until then the other end is not read
         self._events = 0
         self._parked = True  # not registered: not yet, or because it would only be told of its fault again
         self._read_size = READ_SIZE
@@ -111,7 +114,7 @@ class Stream:
         if self.lost:
             return
         self._wait_for(READABLE if reading else 0)
-        if self._out or self._finishing:
+        if self._out or self._urgent or self._finishing:
             self._flush()
 
     # ---- reading
@@ -135,7 +138,10 @@ class Stream:
             if self.lost or self._failing:
                 return  # the error has been told once: a read would now see an orderly end
             if events & READABLE and self._events & READABLE:
-                self._read()
+                if events & URGENT and at_mark(self._fileno):
+                    self._pass_urgent()
+                else:
+                    self._read()
             elif events & _FAULT:
                 self._told_of_a_fault(events)
         except Exception as error:  # noqa: BLE001 (a fault of ours costs this connection, not the worker)
@@ -160,6 +166,15 @@ class Stream:
         if not self.lost:
             self._wait_for(self._events & ~READABLE)
 
+    def _pass_urgent(self) -> None:
+        """All before the urgent byte has been read: it goes on in its place, unless whoever reads the stream must see all of it."""
+        connection = self.connection
+        urgent = take_urgent(self.sock)
+        if urgent and connection.passes_urgent:
+            if self is connection.downstream:
+                connection.hold_no_longer()
+            self.other.write_urgent(urgent)
+
     def _told_of_a_fault(self, events: int) -> None:
         """Nobody reads from it now, so nobody else finds out."""
         if events & BROKEN:
@@ -176,7 +191,7 @@ class Stream:
 
     def resume(self) -> None:
         """Read on."""
-        if not (self.lost or self.closing or self.ended):
+        if not (self.lost or self.closing or self.ended or self.other.waits_to_urge):
             self._wait_for(self._events | READABLE)
 
     def _wait_for(self, events: int) -> None:
@@ -229,6 +244,32 @@ class Stream:
         if not self._throttling and len(out) > self.connection.buffer_size:
             self._throttle()
 
+    def write_urgent(self, urgent: bytes) -> None:
+        """Send this byte as urgent, behind what has been written before."""
+        if self.closing or (self.lost and not self.awaited):
+            return
+        self._urgent = urgent
+        if self.lost or self._out or not self._urge():
+            self.other.pause()
+            if not self.lost:
+                self._wait_for(self._events | WRITABLE)
+
+    def _urge(self) -> bool:
+        """Send the urgent byte: whether that is done with."""
+        try:
+            self.sock.send(self._urgent, socket.MSG_OOB)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            self._lose_soon(error)
+        self._urgent = b""
+        return True
+
+    @property
+    def waits_to_urge(self) -> bool:
+        """Whether nothing may be written until an urgent byte has gone."""
+        return bool(self._urgent)
+
     def _keep_early(self, data: bytes) -> None:
         self.connection.early_at = self.connection.loop.time()
         self._out += data
@@ -268,7 +309,9 @@ class Stream:
                 self.lose(error)
                 return
             del out[:sent]
-        if out:
+        if not out and self._urgent and self._urge() and not self._throttling:
+            self.other.resume()
+        if out or self._urgent:
             self._wait_for(self._events | WRITABLE)
         else:
             self._wait_for(self._events & ~WRITABLE)
@@ -292,7 +335,7 @@ class Stream:
         if self._finishing or self.closing or (self.lost and not self.awaited):
             return
         self._finishing = True
-        if not self._out and not self.lost:
+        if not self._out and not self._urgent and not self.lost:
             self._shut_down()
 
     def _shut_down(self) -> None:
