@@ -14,6 +14,7 @@ so it would see a timeout or a reset, and the same request would be sent again a
 No connection is made to a host that is not approved.
 """
 
+import os
 import ssl
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class Network(httpcore.AsyncNetworkBackend):
         """A connection. Raises ConnectError, ConnectTimeout and HostNotApprovedError."""
         if host_name(host) not in self._approved:
             raise HostNotApprovedError(f"{host} is not an approved host")
-        with _failing_as(httpcore.ConnectTimeout, httpcore.ConnectError):
+        with _failing_as(httpcore.ConnectTimeout, httpcore.ConnectError, "no connection", timeout):
             with trio.fail_after(_limit(timeout)):
                 stream = await trio.open_tcp_stream(host, port, local_address=local_address)
             for option in socket_options or ():
@@ -85,7 +86,8 @@ class Connection(httpcore.AsyncNetworkStream):
         if self._ended:
             await trio.lowlevel.checkpoint()
             return b""
-        with _failing_as(httpcore.ReadTimeout, httpcore.ReadError), trio.fail_after(_limit(timeout)):
+        late = _failing_as(httpcore.ReadTimeout, httpcore.ReadError, "nothing came", timeout)
+        with late, trio.fail_after(_limit(timeout)):
             if self._broken is not None:
                 raise self._broken
             return bytes(await self._stream.receive_some(max_bytes))
@@ -98,7 +100,7 @@ class Connection(httpcore.AsyncNetworkStream):
             return
         done = True
         pieces = memoryview(buffer)
-        with _failing_as(httpcore.WriteTimeout, httpcore.WriteError):
+        with _failing_as(httpcore.WriteTimeout, httpcore.WriteError, "nothing was taken", timeout):
             async with trio.open_nursery() as nursery:
                 if self._listens and not self._is_told:
                     nursery.start_soon(self._listen)
@@ -110,7 +112,7 @@ class Connection(httpcore.AsyncNetworkStream):
             return
         if self._is_told:
             raise httpcore.WriteError(str(self._broken or "answered before the request was read"))
-        raise httpcore.WriteTimeout(f"nothing was taken for {timeout:g} s")
+        raise httpcore.WriteTimeout(f"nothing was taken within {timeout:g} s")
 
     async def aclose(self) -> None:
         """Close it, without a word."""
@@ -125,7 +127,8 @@ class Connection(httpcore.AsyncNetworkStream):
         """The connection secured. Raises ConnectError and ConnectTimeout; whatever it raises, the connection is closed."""
         secured = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
         try:
-            with _failing_as(httpcore.ConnectTimeout, httpcore.ConnectError), trio.fail_after(_limit(timeout)):
+            late = _failing_as(httpcore.ConnectTimeout, httpcore.ConnectError, "no TLS handshake", timeout)
+            with late, trio.fail_after(_limit(timeout)):
                 await secured.do_handshake()
         except BaseException:
             await trio.aclose_forcefully(self._stream)  # by no means left to the garbage collector
@@ -211,15 +214,25 @@ def _limit(seconds: float | None) -> float:
 
 
 @contextmanager
-def _failing_as(late: type[httpcore.TimeoutException], broken: type[httpcore.NetworkError]) -> Iterator[None]:
-    """Translate the errors of trio and of the system to httpcore's."""
+def _failing_as(
+    late: type[httpcore.TimeoutException], broken: type[httpcore.NetworkError], missing: str, seconds: float | None
+) -> Iterator[None]:
+    """Translate the errors of trio and of the system to httpcore's, and to words for a person: ``missing`` within ``seconds``."""
 
-    def fail(kind: type[Exception], error: BaseException) -> NoReturn:
-        raise kind(str(error)) from error
+    def fail(kind: type[Exception], error: BaseException, text: str) -> NoReturn:
+        raise kind(text) from error
 
     try:
         yield
     except trio.TooSlowError as error:
-        fail(late, error)
+        fail(late, error, f"{missing} within {_limit(seconds):g} s")
     except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-        fail(broken, error)
+        fail(broken, error, _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong. Of several addresses, or one, that cannot be connected trio says so, and why only as the cause."""
+    if not isinstance(error.__cause__, ExceptionGroup):
+        return str(error)
+    causes = (os.strerror(getattr(each, "errno", None) or 0).lower() for each in error.__cause__.exceptions)
+    return f"{error} ({', '.join(dict.fromkeys(causes))})"

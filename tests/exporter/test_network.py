@@ -162,7 +162,7 @@ async def test_an_answer_in_pieces_is_heard_whole(tls):
 
 async def test_nobody_reads_and_nobody_answers(tls):
     async with connected(say_nothing, tls) as connection:
-        with pytest.raises(httpcore.WriteTimeout):
+        with pytest.raises(httpcore.WriteTimeout, match=r"^nothing was taken within 0\.2 s$"):
             await connection.write(MUCH, timeout=0.2)
 
 
@@ -193,7 +193,7 @@ async def test_the_end_of_an_exchange(tls):
 
 async def test_nothing_to_read_is_a_timeout(tls):
     async with connected(answer_and_hold, tls) as connection:
-        with pytest.raises(httpcore.ReadTimeout):
+        with pytest.raises(httpcore.ReadTimeout, match=r"^nothing came within 0\.05 s$"):
             await connection.read(1, timeout=0.05)
 
 
@@ -206,8 +206,15 @@ async def test_other_hosts_are_not_connected_to(host):
 async def test_a_port_where_nobody_listens():
     with socket.socket() as sock:
         sock.bind((HERE, 0))
-        with pytest.raises(httpcore.ConnectError):
+        with pytest.raises(httpcore.ConnectError, match=r"failed \(connection refused\)$"):
             await Network({HERE}).connect_tcp(HERE, sock.getsockname()[1])
+
+
+async def test_a_port_where_nobody_accepts():
+    with socket.create_server((HERE, 0), backlog=0) as full, socket.socket() as first:
+        first.connect(full.getsockname())
+        with pytest.raises(httpcore.ConnectTimeout, match=r"^no connection within 0\.1 s$"):
+            await Network({HERE}).connect_tcp(HERE, full.getsockname()[1], timeout=0.1)
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancelled"])
@@ -216,7 +223,7 @@ async def test_a_handshake_that_does_not_end_leaves_no_socket(how, authority):
     async with connected(say_nothing, None) as connection:
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (a moment's look)
         if how == "timeout":
-            with pytest.raises(httpcore.ConnectTimeout):
+            with pytest.raises(httpcore.ConnectTimeout, match=r"^no TLS handshake within 0\.05 s$"):
                 await connection.start_tls(client, HERE, timeout=0.05)
         else:
             with trio.move_on_after(0.05):
