@@ -2,12 +2,19 @@
 
 In a pod it listens on all addresses, as the kubelet's probes and Prometheus come from elsewhere. They may look; what
 shows the settings or changes anything is for this host alone. What is open is listed, so that a new endpoint is not open.
+
+A browser on this host can be made to ask by any page that it shows. What such a page of another site asks is refused too,
+also where its name was made to lead here (DNS rebinding): such a request has a ``Host`` that is no address of ours.
 """
 
+from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sp_proxy.backend.guard import Guard
 
 OPEN = frozenset({"/healthz/live", "/healthz/ready", "/metrics", "/status"})
 """Health and numbers, for everybody who reaches the port."""
@@ -23,11 +30,14 @@ class LocalOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
-        if scope["type"] != "http" or scope["path"] in OPEN or is_this_host(scope.get("client"), scope.get("server")):
-            await self._app(scope, receive, send)
-            return
-        answer = JSONResponse({"error": "only for clients on this host"}, status_code=403)
-        await answer(scope, receive, send)
+        reason = ""
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            if not is_this_host(scope.get("client"), scope.get("server")):
+                reason = "only for clients on this host"
+            elif is_foreign_page(scope["method"], Headers(scope=scope)):
+                reason = "not for pages of other sites"
+        app = JSONResponse({"error": reason}, status_code=403) if reason else self._app
+        await app(scope, receive, send)
 
 
 def is_this_host(client: tuple[str, int] | None, server: tuple[str, int | None] | None) -> bool:
@@ -36,6 +46,15 @@ def is_this_host(client: tuple[str, int] | None, server: tuple[str, int | None] 
         return False
     address = _plain(client[0])
     return address in _LOOPBACK or (address != "" and server is not None and address == _plain(server[0]))
+
+
+def is_foreign_page(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a page of another site made a browser ask. Programs send none of what tells a browser."""
+    agent = headers.get("user-agent", "")
+    if "origin" not in headers and "sec-fetch-site" not in headers and not agent.startswith("Mozilla/"):
+        return False
+    named = not _plain(headers.get("host", "").rpartition(":")[0].strip("[]"))  # not an address
+    return Guard(loopback=named).refuse_foreign(method, headers, navigation=False) is not None
 
 
 def _plain(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from sp_proxy.admin.app import DaemonView, build_app
-from sp_proxy.admin.local_only import OPEN, is_this_host
+from sp_proxy.admin.local_only import OPEN, is_foreign_page, is_this_host
 
 
 async def no_reload(_cause: str) -> dict[str, Any]:
@@ -47,6 +47,34 @@ async def test_this_host_may_do_all(peer):
         assert (await admin.get("/config")).status_code == 200
         assert (await admin.post("/drain")).status_code == 202
     assert drained == ["POST /drain"]
+
+
+async def test_what_a_page_of_another_site_asks_is_refused():
+    drained: list[str] = []
+    async with client("127.0.0.1", drained) as admin:
+        refused = await admin.post("/drain", headers={"origin": "http://evil.example"})
+        assert (refused.status_code, refused.json()) == (403, {"error": "not for pages of other sites"})
+        assert (await admin.get("/metrics", headers={"origin": "http://evil.example"})).status_code == 200
+    assert drained == []
+
+
+@pytest.mark.parametrize(
+    "headers, foreign",
+    [
+        ({"host": "127.0.0.1:16021"}, False),
+        ({"host": "daemon.example:16021", "user-agent": "curl/8"}, False),
+        ({"host": "localhost:16021", "user-agent": "Mozilla/5.0"}, False),
+        ({"host": "10.0.0.5:16021", "origin": "http://10.0.0.5:16021"}, False),
+        ({"host": "[::1]:16021", "sec-fetch-site": "same-origin"}, False),
+        ({"host": "127.0.0.1:16021", "sec-fetch-site": "cross-site"}, True),
+        ({"host": "127.0.0.1:16021", "origin": "null"}, True),
+        ({"host": "evil.example:16021", "origin": "http://evil.example:16021"}, True),
+        ({"host": "evil.example:16021", "user-agent": "Mozilla/5.0"}, True),
+        ({"user-agent": "Mozilla/5.0"}, True),
+    ],
+)
+def test_how_a_page_of_another_site_is_told(headers, foreign):
+    assert is_foreign_page("POST", headers) is foreign
 
 
 @pytest.mark.parametrize(
