@@ -4,7 +4,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from sp_proxy.addons.message import Message
-from sp_proxy.addons.wire import LABEL, MAX_COPIES, MAX_TAGS, METRIC, NAME, Changed, Emitted, clean
+from sp_proxy.addons.wire import LABEL, MAX_COPIES, METRIC, Changed, Emitted, add_tag, clean
 from sp_proxy.core.exchange import Exchange
 
 
@@ -166,11 +166,7 @@ class CapturedExchange:
         """Add the attribute ``sp.tag.NAME``. A name has letters, digits, ``_``, ``.`` and ``-``; a tag of the settings
         with this name stays as it is. At most 32 tags, values of 1024 characters.
         """
-        if not NAME.fullmatch(name):
-            raise ValueError("the name of a tag has 1 to 64 letters, digits, _ . -")
-        if name not in self._tags and len(self._tags) >= MAX_TAGS:
-            raise ValueError(f"more than {MAX_TAGS} tags")
-        self._tags[name] = clean(value)
+        add_tag(self._tags, name, value)
 
     def drop(self) -> None:
         """Do not send it. It is counted as dropped by an addon."""

@@ -4,7 +4,7 @@ import re
 from typing import Final, override
 
 from sp_proxy.addons.headers import Headers
-from sp_proxy.addons.wire import MAX_TAGS, NAME, clean
+from sp_proxy.addons.wire import add_tag
 from sp_proxy.core.exchange import Direction
 from sp_proxy.core.head_edits import OWN, HeadEdit
 
@@ -89,11 +89,7 @@ class Head:
 
     def tag(self, name: str, value: object) -> None:
         """Add the attribute ``sp.tag.NAME`` to what is captured, as ``ex.tag`` does."""
-        if not NAME.fullmatch(name):
-            raise ValueError("the name of a tag has 1 to 64 letters, digits, _ . -")
-        if name not in self._tags and len(self._tags) >= MAX_TAGS:
-            raise ValueError(f"more than {MAX_TAGS} tags")
-        self._tags[name] = clean(value)
+        add_tag(self._tags, name, value)
 
     # ---- for the relay
 

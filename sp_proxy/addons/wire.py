@@ -124,6 +124,15 @@ def clean(value: object, limit: int = MAX_TEXT) -> str:
     return str(value)[:limit].encode("utf-8", "replace").decode()
 
 
+def add_tag(tags: dict[str, str], name: str, value: object) -> None:
+    """One more ``sp.tag.NAME``. Raises ValueError, a line for the author of a hook."""
+    if not NAME.fullmatch(name):
+        raise ValueError("the name of a tag has 1 to 64 letters, digits, _ . -")
+    if name not in tags and len(tags) >= MAX_TAGS:
+        raise ValueError(f"more than {MAX_TAGS} tags")
+    tags[name] = clean(value)
+
+
 def frame(message: Struct) -> bytes:
     """The bytes of one message. Raises ValueError for one that nobody would take."""
     payload = encode(message)
