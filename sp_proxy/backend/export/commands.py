@@ -18,6 +18,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _HTTPIE_VALUE = re.compile(r"(?!.*\\[:;=@])[^\x00-\x08\x0a-\x1f\x7f]*")
 """HTTPie takes a backslash before its separators away, and has no way to say one."""
+_HTTPIE_METHOD = re.compile(r"[A-Za-z]+")
+"""It takes any other word in this place for the URL."""
 _URL = re.compile(r"https?://[^\x00-\x20\x7f]+")
 _OF_ONE_CONNECTION = frozenset(
     ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length")
@@ -51,8 +53,11 @@ def httpie(summary: ExchangeSummary, view: ExchangeView) -> str:
             words.append("--ignore-stdin")
         if text is not None:
             words += ["--raw", text]
-        return [*words, method, url, *(_item(name, value) for name, value in fields)]
+        # Behind the two dashes nothing is an option, whatever a method or a field is called.
+        return [*words, "--", method, url, *(_item(name, value) for name, value in fields)]
 
+    if not _HTTPIE_METHOD.fullmatch(summary.method):
+        return "# this request has a method that HTTPie does not send\n"
     return _command(summary, view, line, _HTTPIE_VALUE)
 
 

@@ -1,6 +1,8 @@
 """Queries for what has a name: a span, a trace, a session, and the lists that are kept. Exchanges are found by ``scan``."""
 
 import sqlite3
+import time
+from collections.abc import Callable
 from typing import Any
 
 from sp_proxy.backend.log_model import LogFilter, LogPage, LogRecord
@@ -16,7 +18,15 @@ from sp_proxy.backend.model import (
 from sp_proxy.backend.sqlite import rows
 from sp_proxy.backend.sqlite.packing import unpack, unpack_json
 from sp_proxy.backend.sqlite.remove import used_bytes
-from sp_proxy.backend.sqlite.scan import MAX_INTEGER, cursor_of, parse_cursor
+from sp_proxy.backend.sqlite.scan import (
+    BUDGET,
+    FIRST_WINDOW,
+    LAST_WINDOW,
+    MAX_INTEGER,
+    Key,
+    cursor_of,
+    parse_cursor,
+)
 from sp_proxy.backend.store import BadCursorError
 
 
@@ -128,8 +138,53 @@ def session(connection: sqlite3.Connection, session_id: str, after: str, limit: 
     return SessionDetail(session=rows.session(row), exchanges=exchanges, truncated=bool(more), next=more)
 
 
-def logs(connection: sqlite3.Connection, wanted: LogFilter, before: str, limit: int) -> LogPage:
-    """A page by (time, row number), descending."""
+def logs(
+    connection: sqlite3.Connection,
+    wanted: LogFilter,
+    before: str,
+    limit: int,
+    *,
+    budget: float = BUDGET,
+    clock: Callable[[], float] = time.monotonic,
+) -> LogPage:
+    """A page by (time, row number), descending. Found in limited time: by the index of a trace, else in windows along the
+    time, as ``scan`` finds exchanges.
+    """
+    deadline = clock() + budget
+    where, values = _log_condition(wanted)
+    below = parse_cursor(before) if before else (MAX_INTEGER, MAX_INTEGER)
+    size = FIRST_WINDOW
+    found: list[tuple[Any, ...]] = []
+    while True:
+        end = None if wanted.trace_id else _log_window(connection, below, size)
+        found += connection.execute(
+            "SELECT l.id, l.time_unix_ns, l.trace_id, l.span_id, l.severity, l.severity_text, l.service, l.body, r.attributes,"  # noqa: S608 constants only
+            f" l.data FROM logs l JOIN resources r ON r.id = l.resource_id WHERE {where}"
+            " AND (l.time_unix_ns, l.id) < (?, ?) AND (l.time_unix_ns, l.id) >= (?, ?)"
+            " ORDER BY l.time_unix_ns DESC, l.id DESC LIMIT ?",
+            (*values, *below, *(end or (-1, -1)), limit + 1 - len(found)),
+        ).fetchall()
+        if end is None or len(found) > limit or clock() > deadline:
+            break
+        below = end
+        size = min(2 * size, LAST_WINDOW)
+    more = cursor_of(end) if end else ""
+    if len(found) > limit:
+        more = cursor_of((found[limit - 1][1], found[limit - 1][0]))
+    return LogPage(logs=[_log(row) for row in found[:limit]], next=more)
+
+
+def _log_window(connection: sqlite3.Connection, below: Key, size: int) -> Key | None:
+    """The last place of the next so many log records; None when there are no more than these."""
+    end: Key | None = connection.execute(
+        "SELECT time_unix_ns, id FROM logs WHERE (time_unix_ns, id) < (?, ?)"
+        " ORDER BY time_unix_ns DESC, id DESC LIMIT 1 OFFSET ?",
+        (*below, size - 1),
+    ).fetchone()
+    return end
+
+
+def _log_condition(wanted: LogFilter) -> tuple[str, list[Any]]:
     where, values = ["1"], []
     for condition, value in (
         ("l.trace_id = ?", wanted.trace_id),
@@ -142,31 +197,21 @@ def logs(connection: sqlite3.Connection, wanted: LogFilter, before: str, limit: 
             values.append(value)
     if wanted.trace_id:
         where.append("l.trace_id <> x''")  # what the index on traces is limited to
-    if before:
-        where.append("(l.time_unix_ns, l.id) < (?, ?)")
-        values += parse_cursor(before)
-    found = connection.execute(
-        "SELECT l.id, l.time_unix_ns, l.trace_id, l.span_id, l.severity, l.severity_text, l.service, l.body, r.attributes,"  # noqa: S608 constants only
-        f" l.data FROM logs l JOIN resources r ON r.id = l.resource_id WHERE {' AND '.join(where)}"
-        " ORDER BY l.time_unix_ns DESC, l.id DESC LIMIT ?",
-        (*values, limit + 1),
-    ).fetchall()
-    records = [
-        LogRecord(
-            time_unix_ns=row[1],
-            trace_id=row[2].hex(),
-            span_id=row[3].hex(),
-            severity=row[4],
-            severity_text=row[5],
-            service=row[6],
-            body=row[7],
-            resource=unpack_json(row[8]),
-            details=unpack_json(row[9]),
-        )
-        for row in found[:limit]
-    ]
-    more = cursor_of((found[limit - 1][1], found[limit - 1][0])) if len(found) > limit else ""
-    return LogPage(logs=records, next=more)
+    return " AND ".join(where), values
+
+
+def _log(row: tuple[Any, ...]) -> LogRecord:
+    return LogRecord(
+        time_unix_ns=row[1],
+        trace_id=row[2].hex(),
+        span_id=row[3].hex(),
+        severity=row[4],
+        severity_text=row[5],
+        service=row[6],
+        body=row[7],
+        resource=unpack_json(row[8]),
+        details=unpack_json(row[9]),
+    )
 
 
 def stats(connection: sqlite3.Connection, databases_set_aside: int) -> StoreStats:

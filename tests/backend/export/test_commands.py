@@ -100,6 +100,7 @@ CASES: dict[str, dict[str, Any]] = {
         }
     },
     "method": {"method": "PURGE"},
+    "options": {"headers": {"-o": "taken", "--output": "taken", "-f": "secret"}},
     "large": {"method": "POST", "request_body": "x" * 200_000, "content_type": "text/plain"},
 }
 
@@ -143,6 +144,15 @@ def test_nothing_captured_becomes_code(program):
     arguments = shlex.split(line)
     assert not any("@file" in word or "\n" in word for word in arguments)
     assert any("touch owned" in word for word in arguments)
+
+
+@pytest.mark.parametrize("method", ["--download", "M-SEARCH"])
+def test_a_method_that_httpie_would_take_for_something_else(method):
+    record = exchange({}, method=method)
+    assert record.exchange is not None
+    command = httpie(record.exchange, exchange_view(record, record.exchange))
+    assert command == "# this request has a method that HTTPie does not send\n"
+    assert f"--request {method} " in curl(record.exchange, exchange_view(record, record.exchange))
 
 
 def test_what_httpie_cannot_say_is_left_out():

@@ -129,9 +129,14 @@ async def test_damage_is_met_once_however_many_were_reading(tmp_path):
         await store.append(batch_of(*(exchange_span(response_body=os.urandom(200).hex()) for _ in range(500))))
     async with open_store(str(path)) as store:
         meeting = threading.Barrier(3)
+
+        def read_together(connection):
+            connection.execute("SELECT count(*) FROM spans").fetchone()
+            meeting.wait(60)
+
         async with trio.open_nursery() as nursery:
             for _ in range(3):
-                nursery.start_soon(store._read, lambda _: meeting.wait(60))
+                nursery.start_soon(store._read, read_together)
         assert len(store._idle) == 3
         wreck(path)
         with pytest.raises(StoreError, match="cannot be read"):
