@@ -138,7 +138,7 @@ def test_cli_imports_a_room_inside_its_subcommand():
         f"{module} imports {name}"
         for module in modules("cli")
         for name in sorted(imports(module, inside_functions=False))
-        if room_of(name) not in {"", "cli"}
+        if room_of(name) not in {"", "cli", "terminal"}  # the last is no room, and imports nothing
     ]
     assert wrong == []
 

@@ -1,9 +1,8 @@
 """What the subcommands that ask a backend have in common: whom they ask, and how an exchange looks on one line.
 
-Captured content goes to a terminal here, so no character of it may be an instruction to the terminal.
+Captured content goes to a terminal here, as ``terminal.safe`` writes it.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sp_proxy.cli.options import WRONG_SETTINGS, load_or_exit, say
+from sp_proxy.terminal import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,8 +29,6 @@ FilterArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[FILTER]...", help="A query, for example: 'service:orders status>=500' (docs/backend.md)."),
 ]
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-_UNSAFE_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 @contextmanager
@@ -58,12 +56,6 @@ def asking(url: str | None, config: Path | None, assignments: list[str] | None) 
 def joined(words: list[str] | None) -> str:
     """The query of a command line: its words need no quotes but the shell's."""
     return " ".join(words or ())
-
-
-def safe(text: str, *, lines: bool = False) -> str:
-    """A captured text as a terminal may have it: what is no visible character is written as its code."""
-    unsafe = _UNSAFE_IN_LINES if lines else _UNSAFE
-    return unsafe.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\xa0" else f"\\u{ord(found[0]):04x}", text)
 
 
 def console(*, errors: bool = False) -> "Console":

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sp_proxy.cli.asking import FilterArgument, UrlOption, console, joined, safe
+from sp_proxy.cli.asking import FilterArgument, UrlOption, console, joined
 from sp_proxy.cli.options import WRONG_SETTINGS, ConfigOption, SetOption, say
 from sp_proxy.cli.replay import COULD_NOT, recorded_of
+from sp_proxy.terminal import safe
 
 if TYPE_CHECKING:
     import socket

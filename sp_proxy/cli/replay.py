@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sp_proxy.cli.asking import FilterArgument, UrlOption, asking, console, joined, safe
+from sp_proxy.cli.asking import FilterArgument, UrlOption, asking, console, joined
 from sp_proxy.cli.options import WRONG_SETTINGS, ConfigOption, SetOption, load_or_exit, say
+from sp_proxy.terminal import safe
 
 if TYPE_CHECKING:
     from sp_proxy.core.redaction import Redaction

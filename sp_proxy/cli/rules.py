@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sp_proxy.cli.asking import asking, console, safe
+from sp_proxy.cli.asking import asking, console
 from sp_proxy.cli.options import SetOption, load_or_exit, say
+from sp_proxy.terminal import safe
 
 if TYPE_CHECKING:
     from sp_proxy.core.explanation import Explanation, Part, Request

@@ -17,11 +17,11 @@ from sp_proxy.cli.asking import (
     duration,
     exchange_line,
     moment,
-    safe,
     size,
     status_style,
 )
 from sp_proxy.cli.options import ConfigOption, SetOption, say
+from sp_proxy.terminal import safe
 
 if TYPE_CHECKING:
     from rich.text import Text

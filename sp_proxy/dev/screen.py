@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sp_proxy.dev.calls import OUTSIDE, Exchanges, Node, tree
+from sp_proxy.terminal import safe
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
 MAX_TREE = 14
@@ -22,13 +23,6 @@ class Row(Struct, frozen=True):
     name: str
     port: int | None
     state: str
-
-
-def plain(text: str) -> str:
-    """A captured text as a terminal may have it: what cannot be seen is written as its code."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
 
 
 def log_line(name: str, line: str, width: int) -> Text:
@@ -77,7 +71,7 @@ def tree_lines(exchanges: Exchanges, services: Iterable[str]) -> list[Text]:
 
 def _node(node: Node) -> Text:
     call = node.call
-    name = plain(call.target or "?")
+    name = safe(call.target or "?")
     text = Text("  " * node.depth + ("-> " if call.source != OUTSIDE else ""))
     text.append(name, style="bold" if call.service else "")
     if call.requests:
@@ -98,8 +92,8 @@ def exchange_line(exchange: Mapping[str, Any]) -> Text:
     return Text.assemble(
         (f"{start:%H:%M:%S} ", "dim"),
         (f"{status or 'none':>4} ", style),
-        (f"{plain(exchange['service'])} {way} ", "cyan"),
-        f"{plain(exchange['method'])} {plain(exchange['scheme'])}://{plain(exchange['host'])}{plain(exchange['path'])}",
+        (f"{safe(exchange['service'])} {way} ", "cyan"),
+        f"{safe(exchange['method'])} {safe(exchange['scheme'])}://{safe(exchange['host'])}{safe(exchange['path'])}",
         (f"  {int(exchange['duration_ns']) / 1e6:.1f} ms", "dim"),
     )
 

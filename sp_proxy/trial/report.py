@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from sp_proxy.terminal import safe
 from sp_proxy.trial.trial import Group, Result
 
 
@@ -38,7 +39,7 @@ def table(result: Result) -> Table:
         (result.redacted, "be redacted", "cyan"),
     ):
         for group in sorted(groups.values(), key=lambda group: -group.count):
-            made.add_row(str(group.count), Text(what, style=style), Text(group.reason), Text(_visible(group.example)))
+            made.add_row(str(group.count), Text(what, style=style), Text(group.reason), Text(safe(group.example)))
     return made
 
 
@@ -67,10 +68,3 @@ def lines(result: Result) -> Iterator[str]:
 def _plain(groups: Iterable[Group]) -> list[dict[str, Any]]:
     ordered = sorted(groups, key=lambda group: (-group.count, group.reason))
     return [{"reason": group.reason, "count": group.count, "example": group.example} for group in ordered]
-
-
-def _visible(text: str) -> str:
-    """A captured text instructs no terminal."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)

@@ -1,28 +1,13 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import structs
 
-from sp_proxy.cli.asking import duration, exchange_line, moment, safe, size, status_style
+from sp_proxy.cli.asking import duration, exchange_line, moment, size, status_style
 from sp_proxy.cli.main import main
 from tests.backend.requests import HOSTILE
 from tests.backend.serving import listener
 from tests.backend.test_model import SUMMARY
-
-
-@given(st.text())
-def test_no_character_instructs_the_terminal(text):
-    for shown in (safe(text), safe(text, lines=True)):
-        assert not any(ord(character) < 32 and character not in "\t\n" for character in shown)
-        assert not any(0x7F <= ord(character) <= 0x9F for character in shown)
-    assert "\n" not in safe(text)
-
-
-def test_what_is_written_for_it():
-    assert safe("a\x1b[31m\r\n\x9b\u202eé日") == "a\\x1b[31m\\x0d\\x0a\\x9b\\u202eé日"
-    assert safe("a\n\tb\x00", lines=True) == "a\n\tb\\x00"
 
 
 def line(**values):
