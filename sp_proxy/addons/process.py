@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import batched
 from typing import Final
 
@@ -92,6 +92,8 @@ class AddonProcess:
         """Bytes for this batch."""
         self._retired = False
         self._logged: set[Fault] = set()
+        self.says: Callable[[str], None] = lambda line: log.info("addon_says", addon=self.name, text=line)
+        """Gets each line that the hook prints."""
 
     @property
     def pid(self) -> int | None:
@@ -226,7 +228,7 @@ class AddonProcess:
         for fault in done.faults:
             self._tell(fault)
         for line in done.said[: wire.MAX_SAID]:
-            log.info("addon_says", addon=self.name, text=line[: wire.MAX_TEXT])
+            self.says(line[: wire.MAX_TEXT])
         if called and len(done.failed) >= called:
             self._failed_calls += called
             if self._failed_calls >= MAX_FAILED:

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
+from sp_proxy.addons import wire
 from sp_proxy.addons.heads import RequestAddon, RequestHooks
 from sp_proxy.addons.loading import TooSlowError, end_after
 from sp_proxy.addons.process import AddonProcess, CapturePlan
@@ -52,6 +53,7 @@ SAMPLE: Final = Exchange(
     8080,
 )
 """What hooks are tried with."""
+TOLD: Final = "the sample: POST /v2/orders/17?page=3 of orders.shop:8080, inbound, answered with 200, JSON both ways"
 RECORDS: Final = 256
 """Of a batch."""
 TRIAL_SECONDS: Final = 1.0
@@ -93,6 +95,8 @@ def plan(file: AddonFile, batch_seconds: float = 30.0) -> CapturePlan:
 async def try_capture(file: AddonFile) -> list[str]:
     """Call the hook once; what it did, a line each."""
     process = AddonProcess(plan(file))
+    printed: list[str] = []
+    process.says = printed.append
     try:
         outcome = await process.work([SAMPLE])
         series = process.stats().series
@@ -112,6 +116,7 @@ async def try_capture(file: AddonFile) -> list[str]:
             else ["exchange(ex): changes the sample"]
         )
         said += [f"  tag {name}: {value}" for each in made for name, value in each.tags]
+    said += [f"  prints {wire.clean(line)}" for line in printed]
     said += [f"  metric {name} {dict(labels)}: {each.amount:g}" for (name, labels), each in series.items()]
     return said
 

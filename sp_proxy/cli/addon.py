@@ -76,9 +76,10 @@ def check(name: NameArgument, directory: DirectoryOption = HERE) -> None:
     import trio
 
     from sp_proxy import logs
-    from sp_proxy.addons.trial import try_capture, try_request
+    from sp_proxy.addons.trial import TOLD, try_capture, try_request
 
     logs.configure("error", "console")
+    said += [TOLD] if "flow" not in file.hooks else []
     if "exchange" in file.hooks:
         said += trio.run(try_capture, file)
     if "request" in file.hooks:

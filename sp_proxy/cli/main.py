@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Not through the command's own main(): it has other ideas of exit codes and of how many lines an error has.
         code = _run(words)
-        if sys.stdout is not None:
+        if sys.stdout is not None and not sys.stdout.closed:  # MCP's SDK closes it
             sys.stdout.flush()
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from sp_proxy.backend.client import Client
 
+_TAG = "sp.tag."
 _SPAN = re.compile(r"[0-9a-fA-F]{16}")
 _TRACE = re.compile(r"[0-9a-fA-F]{32}")
 
@@ -117,6 +118,11 @@ def _exchange(found: dict[str, Any]) -> Iterator["str | Text"]:
     yield f"trace {found['trace_id']}  span {found['span_id']}  session {safe(found['session_id'])}"
     if found["ttfb_ms"] is not None:
         yield f"first byte after {found['ttfb_ms']:g}ms, all after {duration(found['duration_ns'])}"
+    if found["name"] not in {"", found["path"], found["path"].partition("?")[0]}:
+        yield f"name {safe(found['name'])}"
+    tags = {name.removeprefix(_TAG): value for name, value in found["attributes"].items() if name.startswith(_TAG)}
+    if tags:
+        yield "tags " + "  ".join(f"{safe(name)}={safe(str(value))}" for name, value in tags.items())
     yield ""
     yield Text.assemble((f"{safe(found['method'])} {safe(found['path'])}", "bold"))
     yield from _message(found["request"])

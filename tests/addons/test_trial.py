@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sp_proxy.addons.source import look
-from sp_proxy.addons.trial import UselessError, bench_capture, bench_request, try_capture, try_request
+from sp_proxy.addons.trial import TOLD, UselessError, bench_capture, bench_request, try_capture, try_request
 
 BOTH = look("/x/both.py", "def exchange(ex):\n    return [ex, ex.copy()]\ndef request(head):\n    pass\n")
 
@@ -31,6 +31,14 @@ async def test_a_hook_that_fails_is_not_measured():
     endless = look("/x/endless.py", "def request(head):\n    while head.path != '/v2/orders/0': pass\n")
     with pytest.raises(UselessError, match=r"^request\(head\): failed again and again, or did not return"):
         bench_request(endless, 0.1)
+
+
+async def test_what_a_hook_prints_is_told():
+    text = "def exchange(ex):\n    print(ex.method, ex.path, ex.host, ex.direction, ex.status)\n"
+    assert (await try_capture(look("/x/a.py", text)))[1:] == [
+        "  prints POST /v2/orders/17?page=3 orders.shop:8080 inbound 200"
+    ]
+    assert "POST /v2/orders/17?page=3 of orders.shop:8080, inbound, answered with 200" in TOLD
 
 
 async def test_a_wrong_return_value_is_said():

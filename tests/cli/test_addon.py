@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sp_proxy.addons.trial import TOLD
 from sp_proxy.cli.main import main
 
 EXAMPLES = sorted(path for path in (Path(__file__).parent.parent.parent / "addons").glob("*.py"))
@@ -63,6 +64,7 @@ def test_check_tells_what_a_hook_does(capsys):
     assert out == [
         "a.py: capture hook, request hook",
         "required: what it could not see is not sent",
+        TOLD,
         "exchange(ex): changes the sample",
         "  tag who: c-42",
         "  metric seen {'x': '1'}: 1",

@@ -1,6 +1,7 @@
 """``sp-proxy mcp`` as editors start it, asked by the SDK's own client."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,16 @@ def test_wrong_options(capsys, words, problem):
     err = capsys.readouterr().err
     assert problem in err
     assert err.count("\n") == 1
+
+
+def test_who_started_it_has_gone(url):
+    """Its standard input ends, and the SDK closes its standard output."""
+    done = subprocess.run(
+        [PROGRAM, "mcp", "--url", url],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

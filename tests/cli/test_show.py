@@ -21,7 +21,12 @@ def url():
             method="POST",
             path="/orders/7",
             request_body="line one\nline \x1b[31mtwo",
-            more={"http.request.header.content-type": "text/plain", "http.request.header.x-evil": HOSTILE},
+            more={
+                "sp.tag.tenant": "ac\x1bme",
+                "sp.tag.plan": 3,
+                "http.request.header.content-type": "text/plain",
+                "http.request.header.x-evil": HOSTILE,
+            },
         ),
         sdk_span("SELECT 1", trace=TRACE, span=b"2" * 8, parent=b"1" * 8, at=1),
         exchange_span(trace=TRACE, span=b"3" * 8, at=2, session="a b/ü", response_body="AAAA", more=image),
@@ -43,6 +48,7 @@ def test_an_exchange(url, capsys):
     assert "line one\nline \\x1b[31mtwo\n" in out
     assert '{"ok":true}' in out
     assert "content-type: application/json\n" in out
+    assert "tags tenant=ac\\x1bme  plan=3\n" in out
     assert "\x1b" not in out
     assert "\x00" not in out
 
