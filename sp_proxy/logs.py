@@ -3,7 +3,7 @@
 Events are dictionaries: a short snake_case name and fields. Secrets never reach a log call: settings hold them as
 ``SecretStr``, which prints as asterisks. What a library says may quote a URL: its user name and password are masked.
 
-Of what comes very often, only some lines are written (``core/log_limit.py``); the next one says how many were not.
+A log that is not read or cannot be written harms nothing (``log_stream.py``). Of what comes very often, only some lines are written (``core/log_limit.py``); the next one says how many were not.
 """
 
 import logging
@@ -11,11 +11,12 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
 from sp_proxy.core.log_limit import LogLimit
+from sp_proxy.log_stream import LogStream
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
@@ -37,6 +38,7 @@ def configure(level: Level = "info", style: Format = "auto", stream: TextIO | No
     else:
         renderer = structlog.processors.JSONRenderer()
     limit = LogLimit()
+    lines = LogStream(out, console=console, context=context)
     shared: list[structlog.typing.Processor] = [
         _with_context(context),
         structlog.processors.add_log_level,
@@ -48,10 +50,10 @@ def configure(level: Level = "info", style: Format = "auto", stream: TextIO | No
     structlog.configure(
         processors=[_sparing(limit), *shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(out)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     handler.addFilter(_foreign(limit))
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, getattr(logging, level.upper())), force=True)

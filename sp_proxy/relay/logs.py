@@ -13,6 +13,7 @@ from typing import Any, Literal, TextIO
 from msgspec import json
 
 from sp_proxy.core.log_limit import LogLimit
+from sp_proxy.log_stream import LogStream
 
 
 class _Json(logging.Formatter):
@@ -49,11 +50,13 @@ class LimitFilter(logging.Filter):
 def configure(worker_id: int, style: Literal["auto", "json", "console"], stream: TextIO | None = None) -> None:
     """Warnings and worse, uncaught exceptions included, go to standard error."""
     out = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(out)
-    if style == "console" or (style == "auto" and out.isatty()):
+    console = style == "console" or (style == "auto" and out.isatty())
+    context = {"process": "relay", "worker": worker_id}
+    handler = logging.StreamHandler(LogStream(out, console=console, context=context))
+    if console:
         handler.setFormatter(logging.Formatter(f"%(asctime)s [%(levelname)s] relay worker {worker_id}: %(message)s"))
     else:
-        handler.setFormatter(_Json(process="relay", worker=worker_id))
+        handler.setFormatter(_Json(**context))
     handler.addFilter(LimitFilter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     sys.excepthook = _last_words
