@@ -83,7 +83,7 @@ class TapLayer(layer.Layer):
         elif signal is Signal.HTTP2 and isinstance(tap, Http1Tap):
             held = tap.take_held()
             http2 = Http2Tap(self._tap_context, self._endpoints)
-            http2.begin(bytes(tap.server_said), tap.preface_passed)
+            http2.begin(bytes(tap.server_said), tap.preface_passed, tap.upgraded, tap.upgrading)
             self._set_tap(http2)
             yield from self._client_data(held)
         elif signal is Signal.RAW:

@@ -197,7 +197,7 @@ class Connection:
     def _switch_to_http2(self, tap: Http1Tap) -> None:
         self.worker.counters["connections_http2"] += 1
         http2 = self.tap = Http2Tap(self.listener.context, self.endpoints)
-        http2.begin(bytes(tap.server_said), tap.preface_passed)
+        http2.begin(bytes(tap.server_said), tap.preface_passed, tap.upgraded, tap.upgrading)
         self.downstream.received(tap.take_held())
 
     def hold_no_longer(self) -> None:

@@ -5,6 +5,7 @@ by them, in a bounded memory (reading costs 5 µs, finding it again 0.3). Heads 
 twice (``traceparent``, ``x-request-id``) are not kept, since they would only push out what repeats.
 """
 
+import re
 from typing import Final
 
 from msgspec import Struct
@@ -22,6 +23,12 @@ MAX_KNOWN_SIZE: Final = 1024
 """Bytes of a head that is remembered: at most about 2 MiB for each listener, of which a read head takes three times its size."""
 _VERSIONS: Final = {b"0": "1.0", b"1": "1.1"}
 _NO_CONTENT: Final = frozenset((b"204", b"304"))
+_UPGRADE_TO_HTTP2: Final = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*\r\n", re.IGNORECASE)
+
+
+def asks_for_http2(fields: bytes) -> bool:
+    """Whether a block of fields with a leading CRLF names HTTP/2 in clear text as what to upgrade to, and nothing else."""
+    return _UPGRADE_TO_HTTP2.search(fields) is not None
 
 
 class RequestHead(Struct, frozen=True, gc=False):

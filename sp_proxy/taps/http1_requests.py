@@ -163,6 +163,7 @@ class RequestSide(Http1State):
         length = head.length
         if head.may_tunnel:
             exchange.may_tunnel = True
+            self.upgrading = head.fields
         if not length:
             exchange.request_ended = True
             if head.may_tunnel:

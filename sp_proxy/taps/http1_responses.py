@@ -8,7 +8,7 @@ from sp_proxy.core.exchange import ErrorType
 from sp_proxy.taps import http1_framing as framing
 from sp_proxy.taps.context import Signal
 from sp_proxy.taps.http1_framing import ABSENT, AMBIGUOUS, CHUNKED, ChunkError, ChunkReader
-from sp_proxy.taps.http1_heads import ResponseHead
+from sp_proxy.taps.http1_heads import ResponseHead, asks_for_http2
 from sp_proxy.taps.http1_state import (
     BEHIND_UPGRADE,
     CHUNKED_BODY,
@@ -92,6 +92,8 @@ class ResponseSide(Http1State):
                 size = max(at, done)
                 break
             else:
+                if self.upgraded is not None:
+                    self.server_said += data[at:]
                 break
         if not out:
             return data[done:size]
@@ -182,7 +184,10 @@ class ResponseSide(Http1State):
         if head.traced and plan is not None:
             added = b"traceparent: 00-%b-%016x-01\r\n" % (plan.trace_id, context.random_bits(64) or 1)
         if tunnel:
-            self._tunnel(exchange)
+            if head.status == 101 and self._client_state == BEHIND_UPGRADE and not self._behind_upgrade:
+                self._upgrade_to_http2(exchange, head.fields)
+            if self.upgraded is None:
+                self._tunnel(exchange)
             return added
         if exchange.may_tunnel:
             self._upgrade_declined(exchange)
@@ -212,6 +217,14 @@ class ResponseSide(Http1State):
                 self._go_raw("behind_upgrade")
             else:
                 self._client_state = HEAD
+
+    def _upgrade_to_http2(self, exchange: OpenExchange, fields: bytes) -> None:
+        """If that is what was agreed upon (RFC 7540 section 3.2), another tap goes on with what either side says from here on."""
+        if asks_for_http2(self.upgrading) and asks_for_http2(b"\r\n" + fields):
+            self._open.popleft()
+            self.upgraded = exchange
+            self._client_state = self._server_state = RAW
+            self.signal = Signal.HTTP2
 
     def _tunnel(self, exchange: OpenExchange) -> None:
         """The connection speaks something else from here on (RFC 9110 sections 7.8 and 9.3.6)."""

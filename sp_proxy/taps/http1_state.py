@@ -67,6 +67,8 @@ class Http1State:
         "preface_passed",
         "server_said",
         "signal",
+        "upgraded",
+        "upgrading",
     )
 
     def __init__(self, context: TapContext, endpoints: Endpoints) -> None:
@@ -78,6 +80,10 @@ class Http1State:
         """What a server said before the client did, as long as that may be HTTP/2; it has been forwarded."""
         self.preface_passed = 0
         """So many bytes of an HTTP/2 preface have been forwarded when the signal is HTTP2."""
+        self.upgraded: OpenExchange | None = None
+        """The signal is HTTP2 because of this request's upgrade (RFC 7540 section 3.2): its answer is that of stream 1."""
+        self.upgrading = b""
+        """The fields of the latest request that asks for an upgrade."""
         self._fresh = True  # nothing has come from the client
         self._draining = False
         self._spoke_http = False  # a whole request head has

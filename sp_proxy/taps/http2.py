@@ -16,9 +16,10 @@ Rules it keeps:
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
 from sp_proxy.taps.hpack import HpackError
-from sp_proxy.taps.http2_blocks import header_frames
+from sp_proxy.taps.http2_blocks import header_frames, upgrade_settings
 from sp_proxy.taps.http2_sides import MAX_BLOCK_BYTES, Side, UnexpectedError
 from sp_proxy.taps.http2_streams import Streams
+from sp_proxy.taps.open_exchange import OpenExchange
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -81,11 +82,13 @@ class Http2Tap:
         if self._preface:
             buffer = side.buffer
             buffer += data
-            if len(buffer) < len(PREFACE):
+            if len(buffer) < len(PREFACE) and PREFACE.startswith(buffer):
+                self.signal = Signal.HOLDING if len(buffer) > side.ahead else Signal.NONE
                 return b""
             data = bytes(buffer)
             buffer.clear()
             self._preface = False
+            self.signal = Signal.NONE
             if not data.startswith(PREFACE):
                 self._give_up("h2_preface", side)
                 return side.yet(data)
@@ -98,10 +101,15 @@ class Http2Tap:
             return data
         return self._server.yet(self._frames(self._server, data))
 
-    def begin(self, server_said: bytes, preface_passed: int) -> None:
+    def begin(
+        self, server_said: bytes, preface_passed: int, upgraded: OpenExchange | None = None, upgrading: bytes = b""
+    ) -> None:
         """Before this tap there was another. What the server has said, and so many bytes of the client's preface, have been
-        forwarded, which cannot be taken back.
+        forwarded, which cannot be taken back. ``upgraded``: by this request, which had these fields.
         """
+        if upgraded is not None:
+            self._settings(self._client, 0, upgrade_settings(upgrading))
+            self._streams.upgraded(upgraded)
         self._client.buffer += PREFACE[:preface_passed]
         self._client.ahead = preface_passed
         self._frames(self._server, server_said)
@@ -115,8 +123,14 @@ class Http2Tap:
         """See ``Tap``."""
 
     def timeout(self) -> bytes:
-        """See ``Tap``. Nothing is held that could decide differently later."""
-        return b""
+        """See ``Tap``. An incomplete preface goes on; else nothing is held that could decide differently later."""
+        if self.signal is not Signal.HOLDING:
+            return b""
+        self.signal = Signal.NONE
+        side = self._client
+        held = bytes(side.buffer[side.ahead :])
+        side.ahead = len(side.buffer)
+        return held
 
     def take_held(self) -> bytes:
         """See ``Tap``."""

@@ -1,5 +1,7 @@
 """Header blocks of HTTP/2 (RFC 9113 section 4.3) between the wire and the policy, which reads and writes lines of HTTP/1."""
 
+import re
+from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 
 from sp_proxy.core.inject import Plan
@@ -7,6 +9,7 @@ from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, Field, literal, string
 
 _HEADERS, _CONTINUATION = 1, 9
 _END_STREAM, _END_HEADERS, _PRIORITY = 0x1, 0x4, 0x20
+_HTTP2_SETTINGS = re.compile(rb"\r\nhttp2-settings:[ \t]*([A-Za-z0-9_-]*)=*[ \t]*\r\n", re.IGNORECASE).search
 PEER_FRAME_SIZE = 16384
 """What every receiver must accept (section 4.2); nothing larger is made here."""
 
@@ -78,6 +81,14 @@ def _literals(lines: bytes) -> bytes:
     return b"".join(
         literal(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n") if line)
     )
+
+
+def upgrade_settings(fields: bytes) -> bytes:
+    """What a client that asks for an upgrade says as settings (RFC 7540 section 3.2.1), as in a SETTINGS frame; empty if unreadable."""
+    match = _HTTP2_SETTINGS(fields)
+    text = match[1] if match is not None else b""
+    payload = urlsafe_b64decode(text + b"=" * (-len(text) % 4)) if len(text) % 4 != 1 else b""
+    return payload[: len(payload) // 6 * 6]
 
 
 def header_frames(stream_id: int, flags: int, priority: bytes, block: bytes) -> bytes:

@@ -247,6 +247,13 @@ class Streams:
         self._watch(stream_id, exchange)
         return result
 
+    def upgraded(self, exchange: OpenExchange) -> None:
+        """The request with which the connection was upgraded is that of stream 1 (RFC 7540 section 3.2)."""
+        exchange.may_tunnel = False
+        exchange.protocol_version = "2"
+        self._last_id = 1
+        self._watch(1, exchange)
+
     def _watch(self, stream_id: int, exchange: OpenExchange) -> None:
         """A request has begun: look at what comes of it, if there is room for that."""
         counters = self._context.counters

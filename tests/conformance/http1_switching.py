@@ -19,6 +19,7 @@ H2C = head(
 CONNECT = b"CONNECT h.example:443 HTTP/1.1\r\nHost: h.example:443\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = bytes(3) + b"\x04" + bytes(5)
+PING = b"\0\0\x08\x06\0\0\0\0\0and more"
 
 SWITCHING = [
     Check(
@@ -193,11 +194,11 @@ SWITCHING = [
     ),
     Check(
         "h2c-upgrade",
-        [send(H2C), until(HEAD_END), send(PREFACE + SETTINGS), until(SETTINGS), send(b"more"), rest, close],
+        [send(H2C), until(HEAD_END), send(PREFACE + SETTINGS), until(SETTINGS), send(PING), rest, close],
         [
             until(HEAD_END),
             send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + SETTINGS),
-            until(b"more"),
+            until(PING),
             close,
         ],
         (("GET", "/t", 101),),

@@ -4,6 +4,7 @@ import pytest
 
 from sp_proxy.core.rules import PolicyConfig
 from sp_proxy.taps.context import Signal
+from sp_proxy.taps.http2 import Http2Tap
 from tests.taps.rig import INJECTED, RESPONSE_ADDED, Wire, each_byte, without_injected
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -180,9 +181,9 @@ def test_no_second_traceparent_in_an_interim_answer_or_for_an_ingress_gateway():
 
 def test_a_kept_cr_is_forwarded_when_watching_ends():
     begin = b"HTTP/1.1 200 OK\r\ntraceparent: x\r\n\r"
-    wire = Wire().client(GET).server(begin)
+    wire = Wire().client(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").server(begin)
     assert wire.down == begin[:-1]
-    wire.client(b"\x00")
+    wire.client(b"zz\r\n")
     assert wire.ended is Signal.RAW
     assert wire.down == begin
     assert Wire().client(GET).server(begin).server_eof().down == begin
@@ -222,6 +223,40 @@ def test_an_upgrade_makes_a_tunnel():
     assert wire.down.endswith(b"\x88\x00")
     assert [record.status for record in wire.records] == [101]
     assert (wire.counters["tunnels:upgrade"], wire.reasons) == (1, set())
+
+
+@pytest.mark.parametrize("settings", [b"AAEAAQAA", b"AAEAAQAA==", b"AAE", b"A", b"!", b""])
+def test_an_upgrade_to_http2_goes_on_with_its_tap(settings):
+    """RFC 7540, section 3.2. Whatever the settings say, the bytes pass, and the answer is that of stream 1."""
+    request = UPGRADE.replace(b"websocket\r\n", b"h2c\r\nHTTP2-Settings: " + settings + b"\r\n")
+    switch = SWITCH.replace(b"websocket", b"H2C")
+    said = switch + bytes.fromhex("000000 04 00 00000000 000001 01 04 00000001 89")  # SETTINGS; 204, more to come
+    wire = Wire().client(request).server(said)
+    tap = wire.http1
+    assert (wire.ended, wire.down, wire.records) == (Signal.HTTP2, said, [])
+    assert tap.upgraded is not None
+    http2 = Http2Tap(tap._context, tap._endpoints)
+    http2.begin(bytes(tap.server_said), tap.preface_passed, tap.upgraded, tap.upgrading)
+    trailers = bytes.fromhex("000006 01 05 00000001 00 01 61 02 6263")
+    assert http2.client(b"") == b""
+    assert http2.server(trailers) == trailers
+    (record,) = wire.records
+    assert (record.status, record.protocol_version, record.error) == (204, "2", "")
+    assert (record.target, record.response_trailers) == (b"/ws", b"a: bc\r\n")
+
+
+@pytest.mark.parametrize(
+    "request_, answer, behind",
+    [
+        (UPGRADE, SWITCH.replace(b"websocket", b"h2c"), b""),
+        (UPGRADE.replace(b"websocket", b"h2c"), SWITCH, b""),
+        (UPGRADE.replace(b"websocket", b"h2c"), SWITCH.replace(b"websocket", b"h2c"), b"unread"),
+    ],
+)
+def test_an_upgrade_that_is_not_surely_to_http2_is_a_tunnel(request_, answer, behind):
+    wire = answered(answer + b"\0", request_ + behind)
+    assert (wire.ended, wire.down[-1:]) == (Signal.RAW, b"\0")
+    assert [record.status for record in wire.records] == [101]
 
 
 def test_bytes_sent_before_the_upgrade_is_accepted_pass():

@@ -176,6 +176,21 @@ def test_a_fault_of_ours_loses_nothing(size: int, monkeypatch: pytest.MonkeyPatc
     assert both.tap.take_kept() == b""
 
 
+def test_a_preface_that_does_not_go_on_is_not_held_for_ever() -> None:
+    tap = Http2Tap(Watched().tap._context, Endpoints("", 0, "", 0))
+    tap.begin(b"", 4)
+    assert (tap.client(PREFACE[4:18]), tap.signal) == (b"", Signal.HOLDING)
+    assert (tap.timeout(), tap.signal, tap.timeout()) == (PREFACE[4:18], Signal.NONE, b"")
+    assert (tap.client(PREFACE[18:20]), tap.timeout()) == (b"", PREFACE[18:20])
+    ping = frame(6, 0, 0, bytes(8))
+    assert (tap.client(PREFACE[20:] + ping), tap.signal) == (PREFACE[20:] + ping, Signal.NONE)
+
+
+def test_what_cannot_become_the_preface_goes_on_at_once() -> None:
+    tap = Http2Tap(Watched().tap._context, Endpoints("", 0, "", 0))
+    assert (tap.client(PREFACE[:18] + b"XX"), tap.signal) == (PREFACE[:18] + b"XX", Signal.RAW)
+
+
 def test_not_the_preface() -> None:
     both = Watched()
     tap = Http2Tap(both.tap._context, Endpoints("", 0, "", 0))
