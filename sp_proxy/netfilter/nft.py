@@ -6,7 +6,8 @@ policy, accept: the chains of others then see the connection as if ours were not
 
 Heartbeats keep one element alive in a set whose elements time out; it has nothing to say but that it is there, so its value is
 what all connections have in common, the protocol. Sets with ``size 1`` refuse a new element until the expired one has been
-collected.
+collected. What was withdrawn stays in the set's hash chain until it is collected, about a second later: amid hundreds of
+withdrawals a second one heartbeat in seven is lost (measured on Linux 6.18; none amid 64), which fails open until the next one.
 
 A ruleset is replaced in one transaction: the table is added (so that deleting it cannot fail), deleted and added anew.
 Everything an older version left in it goes with it.
