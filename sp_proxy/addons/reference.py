@@ -101,7 +101,8 @@ in the settings. Events: {events}.
   HTTP/1, is one that a script claims; TLS when `tls.intercept` opens it and its server name is claimed. Cleartext HTTP/2 is claimed by
   nobody: many of its clients (gRPC's) name no host before the server has spoken, and then it is too late to lead the connection elsewhere.
   With `data_path: mitmproxy` all HTTP is there, HTTP/2 too. Each script is called with flows to its own hosts only.
-- **What it costs** is what mitmproxy costs ([performance.md](performance.md)), for these connections only.
+- **What it costs** is what mitmproxy costs ([performance.md](performance.md)), for these connections only. The first of them waits for its
+  worker to start, a second or two; with `engine: eager` it runs from the beginning.
 - Bodies are held whole for scripts up to 16 MiB; event streams, longer bodies, and requests with `Expect: 100-continue` pass as they
   come, and a script sees them without a body. What is recorded is what was forwarded, or what a script has answered.
 - With a script that has a `websocket_…` event, WebSocket connections in the mitmproxy worker pass through mitmproxy's own layer, and

@@ -1,5 +1,7 @@
 """Opening the file: connections as this store needs them, and a damaged file moved out of the way."""
 
+import contextlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -33,6 +35,7 @@ def open_writer(path: str) -> sqlite3.Connection:
     """The connection that writes, its file at the current schema. Raises sqlite3.Error, ForeignError, BackendError."""
     if path != MEMORY and not _is_database_or_new(Path(path)):
         raise _damage("the file is not an SQLite database")
+    _make(path)
     connection = _connect(path)
     try:
         require_search(connection)
@@ -52,6 +55,13 @@ def open_writer(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make(path: str) -> None:
+    """A new file is its owner's alone, for captured traffic is in it; SQLite's own files beside it become like it."""
+    if path != MEMORY:
+        with contextlib.suppress(OSError):  # it is there; or SQLite says better than we why it cannot be
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def require_search(connection: sqlite3.Connection) -> None:

@@ -14,6 +14,8 @@ def test_a_file_is_made_in_wal_mode_and_readers_cannot_write(tmp_path):
     assert replaced == 0
     assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert writer.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    assert {each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) > 1  # and so are SQLite's own files beside it
     reader = open_reader(path)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.execute("DELETE FROM totals")
