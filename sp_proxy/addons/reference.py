@@ -33,7 +33,8 @@ addons:
   directory: /etc/sp-proxy/addons        # each *.py in it; or by name:
   files: [/etc/sp-proxy/more/tenant.py]
   flows:
-    - {file: /etc/sp-proxy/flows/fault.py, hosts: ['^inventory\\.'], options: {}}
+    - {file: /etc/sp-proxy/flows/fault.py, hosts: ['^inventory\\.']}
+    - {file: /etc/sp-proxy/flows/delay.py, hosts: [.], options: {delay_ms: "50"}}   # values in quotes
 ```
 
 `sp-proxy addon new NAME --kind capture|request|flow` writes one to begin with, `sp-proxy addon check NAME` runs it once and says

@@ -51,6 +51,12 @@ def new(
         say(f"{path}: {(error.strerror or str(error)).lower()}")
         raise typer.Exit(WRONG) from None
     print(f"{path}: written; sp-proxy addon check {path}")
+    if kind is Kind.FLOW:
+        print(
+            f"in force with addons.flows: [{{file: {path}, hosts: ['^NAME$']}}], and in no folder that is addons.directory"
+        )
+    else:
+        print(f"in force with addons.files: [{path}], or addons.directory: {directory}")
 
 
 @app.command()

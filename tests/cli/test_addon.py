@@ -25,7 +25,13 @@ def _here(monkeypatch, tmp_path):
 )
 def test_what_new_writes_passes_the_check(kind, said, capsys):
     assert main(["addon", "new", "my_addon", "--kind", kind]) == 0
-    assert capsys.readouterr().out == "addons/my_addon.py: written; sp-proxy addon check addons/my_addon.py\n"
+    written, then = capsys.readouterr().out.splitlines()
+    assert written == "addons/my_addon.py: written; sp-proxy addon check addons/my_addon.py"
+    assert then.startswith(
+        "in force with addons.flows: [{file: addons/my_addon.py,"
+        if kind == "flow"
+        else "in force with addons.files: [addons/"
+    )
     assert main(["addon", "check", "my_addon"]) == 0
     out = capsys.readouterr().out
     assert all(each in out for each in said)
