@@ -95,6 +95,9 @@ class ProxyTap(Http1Tap):
         else:
             self._reject(reason, self._request)
 
+    def _client_goes_raw(self, reason: str) -> None:
+        self._reject(reason, self._request)
+
     def _response_fault(self, reason: str, begun: bool) -> None:
         if self._context.strict:
             super()._response_fault(reason, begun)

@@ -313,7 +313,7 @@ class RequestSide(Http1State):
         if self._context.strict and fault not in _NOT_OURS:
             self._reject(fault, None)
             return
-        self._go_raw(fault)
+        self._client_goes_raw(fault)
         self._head.clear()
         self._head_passed = 0
 
@@ -365,7 +365,7 @@ class RequestSide(Http1State):
             if self._context.strict:
                 self._reject(error.reason, exchange)
             else:
-                self._go_raw(error.reason)
+                self._client_goes_raw(error.reason)
             return error.position
         if end < 0:
             return size

@@ -193,7 +193,7 @@ class ResponseSide(Http1State):
             self._upgrade_declined(exchange)
             if self._server_state == RAW:
                 return added
-        if self._draining and len(self._open) == 1 and exchange.request_ended:
+        if self._draining and len(self._open) == 1 and exchange.request_ended and self._client_state != RAW:
             added += b"connection: close\r\n"
         if length > 0:
             self._response = exchange
@@ -267,6 +267,8 @@ class ResponseSide(Http1State):
             exchange.finish("")
         if self.signal is REJECTING:
             self._try_answer()
+        elif self._client_state == RAW and not self._open:
+            self._stop_watching()
 
     def server_eof(self) -> bytes:
         """See ``Tap``."""

@@ -183,8 +183,24 @@ class Http1State:
         self.signal = Signal.RAW
 
     def _go_raw(self, reason: str) -> None:
-        self._context.went_raw(reason, self._endpoints.server_port)
+        if self._client_state != RAW:
+            self._context.went_raw(reason, self._endpoints.server_port)
         self._stop_watching()
+
+    def _client_goes_raw(self, reason: str) -> None:
+        """The client's bytes are read no more; the answers to what was asked before them still are, for that has happened."""
+        broken = self._request
+        if len(self._open) <= (broken is not None):
+            self._go_raw(reason)
+            return
+        self._context.went_raw(reason, self._endpoints.server_port)
+        if broken is not None:
+            self._context.counters["abandoned"] += 1
+            self._open.pop().abandon("protocol_error")
+        self._request = None
+        self._client_chunks = None
+        self._client_state = RAW
+        self.signal = NONE
 
     def _refuse(self, signal: Signal, answer: bytes) -> None:
         """Strict reading: nothing passes any more, in either direction."""

@@ -84,9 +84,40 @@ def test_a_bad_head_behind_good_requests_goes_raw_from_there(data, reason):
     wire = Wire(max_head_size=8192).client(GET).server(OK).client(FIXED + b"body" + data).server(OK).server(OK)
     assert without_injected(wire.up) == GET + FIXED + b"body" + data
     assert wire.down == OK * 3
-    assert len(wire.records) == 1
-    assert wire.counters["abandoned"] == 1
-    assert len(wire.reasons) == 1
+    assert [each.method for each in wire.records] == [b"GET", b"POST"]
+    assert wire.counters["abandoned"] == 0
+    assert (len(wire.reasons), wire.ended) == (1, Signal.RAW)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_was_asked_before_the_fault_is_recorded_with_its_answer(cut):
+    answers = (
+        b"HTTP/1.1 103 E\r\n\r\n" + OK + b"HTTP/1.1 404 N\r\ntransfer-encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"
+    )
+    for fault, lost in ((b"GET  / HTTP/1.1\r\n\r\n", 0), (CHUNKED + b"zz\r\n", 1)):
+        asked = GET + FIXED + b"body" + fault
+        wire = Wire().client(*(each_byte(asked) if cut else [asked]))
+        assert Signal.RAW not in (wire.ended,)
+        wire.client(b"more").server(*(each_byte(answers) if cut else [answers]))
+        assert wire.ended is Signal.RAW
+        wire.client(GET).server(OK, b"and what not")
+        assert without_injected(wire.up) == asked + b"more" + GET
+        assert wire.down == answers + OK + b"and what not"
+        assert [(each.status, each.request_body, each.response_body) for each in wire.records] == [
+            (200, b"", b"hi"),
+            (404, b"body", b"no"),
+        ]
+        assert wire.counters["abandoned"] == lost
+        assert sum(wire.counters[each] for each in wire.reasons) == 1
+
+
+def test_answers_that_are_still_read_behind_a_fault_may_be_faulty_themselves_and_are_not_the_last():
+    wire = Wire().client(GET * 2 + b"GET  / HTTP/1.1\r\n\r\n").server(OK + b"nonsense")
+    assert (wire.down, len(wire.records), wire.ended) == (OK + b"nonsense", 1, Signal.RAW)
+    assert (wire.reasons, wire.counters["abandoned"]) == ({"raw:malformed_request_line"}, 1)
+    wire = Wire().client(GET + b"GET  / HTTP/1.1\r\n\r\n")
+    wire.http1.drain(patient=True)
+    assert wire.server(OK).down == OK  # another answer follows: the connection is not to end behind this one
 
 
 @pytest.mark.parametrize("data, _reason", NOT_HTTP.values(), ids=NOT_HTTP.keys())
