@@ -16,10 +16,10 @@ import pytest
 import trio
 
 from tests.certificate_authority import CertificateAuthority
-from tests.e2e.test_ledger import origin
 from tests.exporter.fault_matrix import FAULTS, Fault
 from tests.exporter.test_wrong_certificates import CERTIFICATES
 from tests.misbehaving_backend import Backend, Stream, answer, open_backend
+from tests.origin import origin
 from tests.supervisor.daemon import REAL, Daemon, running_daemon
 
 CONNECTIONS = 4

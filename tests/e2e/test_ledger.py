@@ -13,8 +13,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from sp_proxy.exporter.split import decoded
 from sp_proxy.exporter.spool_files import read, scan
 from tests.misbehaving_backend import Backend, Stream, answer, never_answer, open_backend, reset_without_answer
+from tests.origin import origin
 from tests.supervisor.daemon import REAL, Daemon, running_daemon
 
 SECONDS = float(os.environ.get("LEDGER_SECONDS", "14"))
@@ -77,27 +77,6 @@ def ids(request: ExportTraceServiceRequest) -> Iterable[int]:
 
 
 # ---- the parts
-
-
-@asynccontextmanager
-async def origin() -> AsyncIterator[str]:
-    """Answers each GET with two bytes."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        buffer = b""
-        async with stream:
-            try:
-                async for data in stream:
-                    *requests, buffer = (buffer + data).split(b"\r\n\r\n")
-                    await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" * len(requests))
-            except trio.BrokenResourceError:
-                return
-
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield f"127.0.0.1:{listener.socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
 
 
 async def client(ledger: Ledger) -> None:

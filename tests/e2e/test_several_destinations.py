@@ -16,8 +16,8 @@ import trio
 from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.e2e.test_ledger import origin
 from tests.misbehaving_backend import open_backend
+from tests.origin import origin
 from tests.supervisor.daemon import REAL, Daemon, running_daemon
 
 COUNT = 30

@@ -1,39 +1,33 @@
-"""A real mitm worker process for tests: connections are handed to it as a relay worker does, its channel is read in a thread."""
+"""A real mitm worker process for tests: connections are handed to it as a relay worker does."""
 
 import os
 import socket
 import ssl
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sp_proxy.channel.frames import Drained, FrameReader, Ready, Records, Totals
 from sp_proxy.core.exchange import Direction, Exchange
 from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig
 from sp_proxy.mitm.config import MitmConfig, TlsConfig, encode_config
 from sp_proxy.relay.handoff import HandOver, send
+from tests.worker_channel import ReadChannel
 
 TIMEOUT = 20.0
 
 
 @dataclass
-class RunningMitm:
+class RunningMitm(ReadChannel):
     """``python -m sp_proxy.mitm`` on its own."""
 
     tls: TlsConfig = field(default_factory=TlsConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     headers: HeaderConfig = field(default_factory=lambda: HeaderConfig("orders"))
     options: dict[str, Any] = field(default_factory=dict)
-    exchanges: list[Exchange] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=dict)
-    gauges: dict[str, float] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         ours, theirs = socket.socketpair()
@@ -56,45 +50,8 @@ class RunningMitm:
             )
         for sock in (theirs, receiving):
             sock.close()
-        self.channel = ours
-        self._ready = threading.Event()
-        self.drained = threading.Event()
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(TIMEOUT), "the worker did not become ready"
+        self.read_channel(ours)
         return self
-
-    def _read(self) -> None:
-        reader = FrameReader()
-        while True:
-            try:
-                data = self.channel.recv(1 << 20)
-            except OSError:
-                return
-            if not data:
-                return
-            reader.feed(data)
-            while (message := reader.next()) is not None:
-                match message:
-                    case Records(exchanges):
-                        self.exchanges += exchanges
-                    case Totals(counters, gauges):
-                        self.counters, self.gauges = counters, gauges
-                    case Ready():
-                        self._ready.set()
-                    case Drained():
-                        self.drained.set()
-
-    def wait(self, condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
-        """Poll until the condition holds; the state of the worker is the failure's text."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, (self.exchanges, self.counters, self.gauges)
-            time.sleep(0.01)
-
-    def counter(self, name: str, value: int) -> None:
-        """Wait until a running total has this value."""
-        self.wait(lambda: self.counters.get(name) == value)
 
     def exchange(self) -> Exchange:
         """The next record."""
@@ -146,6 +103,5 @@ class RunningMitm:
     ) -> None:
         self.process.kill()
         self.process.wait(10)
-        self.channel.close()
+        self.close_channel()
         self.handover.close()
-        self._thread.join(10)

@@ -1,23 +1,21 @@
-"""A real relay worker process for tests, with its channel read in a thread."""
+"""A real relay worker process for tests."""
 
 import contextlib
 import os
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from sp_proxy.channel.frames import Drained, FrameReader, Ready, Records, Totals
-from sp_proxy.core.exchange import Direction, Exchange
+from sp_proxy.core.exchange import Direction
 from sp_proxy.core.inject import HeaderConfig
 from sp_proxy.core.rules import PolicyConfig
 from sp_proxy.relay.config import ListenerConfig, WorkerConfig, encode_config
+from tests.worker_channel import ReadChannel
 
 
 def listening(host: str = "127.0.0.1") -> socket.socket:
@@ -41,7 +39,7 @@ def unreachable() -> Iterator[tuple[str, int]]:
 
 
 @dataclass
-class RunningWorker:
+class RunningWorker(ReadChannel):
     """``python -m sp_proxy.relay`` with one listener to a fixed upstream, a transparent one (None) or an explicit proxy."""
 
     upstream: tuple[str, int] | Literal["itself", "proxy"] | None
@@ -54,11 +52,6 @@ class RunningWorker:
     """Descriptors that ``options`` name."""
     supervised: bool = False
     """Keep the listening socket open, as a supervisor does."""
-    exchanges: list[Exchange] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=dict)
-    gauges: dict[str, float] = field(default_factory=dict)
-    reported_first: bool = False
-    """Before it was ready."""
 
     def __enter__(self) -> Self:
         listener = listening()
@@ -88,46 +81,8 @@ class RunningWorker:
         self._listener = listener
         if not self.supervised:
             listener.close()
-        self.channel = ours
-        self._ready = threading.Event()
-        self.drained = threading.Event()
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(20), "the worker did not become ready"
+        self.read_channel(ours)
         return self
-
-    def _read(self) -> None:
-        reader = FrameReader()
-        while True:
-            try:
-                data = self.channel.recv(1 << 20)
-            except OSError:
-                return
-            if not data:
-                return
-            reader.feed(data)
-            while (message := reader.next()) is not None:
-                match message:
-                    case Records(exchanges):
-                        self.exchanges += exchanges
-                    case Totals(counters, gauges):
-                        self.counters, self.gauges = counters, gauges
-                    case Ready():
-                        self.reported_first = bool(self.gauges)
-                        self._ready.set()
-                    case Drained():
-                        self.drained.set()
-
-    def wait(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Poll until the condition holds; the state of the worker is the failure's text."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, (self.exchanges, self.counters, self.gauges)
-            time.sleep(0.01)
-
-    def counter(self, name: str, value: int) -> None:
-        """Wait until a running total has this value."""
-        self.wait(lambda: self.counters.get(name) == value)
 
     def cpu_seconds(self) -> float:
         """What the process has used so far (proc(5), stat: the 14th and 15th field)."""
@@ -144,5 +99,4 @@ class RunningWorker:
         self.process.kill()
         self.process.wait(10)
         self._listener.close()
-        self.channel.close()
-        self._thread.join(10)
+        self.close_channel()

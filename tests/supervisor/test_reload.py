@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from tests.misbehaving_backend import Backend, open_backend
+from tests.origin import origin
 from tests.supervisor.daemon import REAL, TIMEOUT, WITH_FAKE_WORKERS, Daemon, free_ports, running_daemon
 from tests.supervisor.test_run import echo_server, first_line
 
@@ -219,25 +220,14 @@ async def test_workers_that_crash_with_their_settings_are_saved_by_others(tmp_pa
 async def captured_by(directory: Path, **settings: Any) -> AsyncIterator[tuple[Changeable, Backend, str]]:
     """The real daemon between an HTTP origin and a backend."""
 
-    async def serve(stream: trio.SocketStream) -> None:
-        buffer = b""
-        async with stream:
-            try:
-                async for data in stream:
-                    *requests, buffer = (buffer + data).split(b"\r\n\r\n")
-                    await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" * len(requests))
-            except trio.BrokenResourceError:
-                return
-
-    async with trio.open_nursery() as nursery, open_backend() as backend:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        upstream = f"127.0.0.1:{listener.socket.getsockname()[1]}"
-        async with changeable(
+    async with (
+        origin() as upstream,
+        open_backend() as backend,
+        changeable(
             directory, upstream, command=REAL, sp_backend_url=backend.url, spool={"mode": "off"}, **settings
-        ) as made:
-            yield made, backend, f"http://127.0.0.1:{made.daemon.port}"
-        nursery.cancel_scope.cancel()
+        ) as made,
+    ):
+        yield made, backend, f"http://127.0.0.1:{made.daemon.port}"
 
 
 def names(backend: Backend) -> list[str]:
