@@ -67,3 +67,28 @@ async def test_files_are_served_with_their_type_and_revalidated():
         again = await client.get("/", headers={"if-none-match": page.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         assert (await client.get("/index.html")).status_code == 404
+
+
+def luminance(colour: str) -> float:
+    """Relative, of ``#rrggbb`` (WCAG 2.2)."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_every_text_can_be_read_on_its_ground():
+    """4.5 to 1, as WCAG's level AA has it, in light and dark."""
+    found = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", FILES["/style.css"].body.decode())
+    colours = {name: (light, dark) for name, light, dark in found}
+    grounds = {
+        "text": ("bg", "panel", "raised", "accent-soft", "grey-soft"),
+        "dim": ("bg", "panel", "raised", "accent-soft", "grey-soft"),
+        "accent": ("bg", "panel", "raised", "accent-soft"),
+        **{name: ("panel", "accent-soft", f"{name}-soft") for name in ("good", "warn", "bad", "info")},
+        **{name: ("panel", "raised") for name in ("j-key", "j-string", "j-number", "j-word")},
+    }
+    for name, behind in grounds.items():
+        for ground in behind:
+            for one, other in zip(colours[name], colours[ground], strict=True):
+                lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+                assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (name, ground, one, other)
