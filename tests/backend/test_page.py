@@ -85,7 +85,7 @@ def test_every_text_can_be_read_on_its_ground():
         "dim": ("bg", "panel", "raised", "accent-soft", "grey-soft"),
         "accent": ("bg", "panel", "raised", "accent-soft"),
         **{name: ("panel", "accent-soft", f"{name}-soft") for name in ("good", "warn", "bad", "info")},
-        **{name: ("panel", "raised") for name in ("j-key", "j-string", "j-number", "j-word")},
+        **dict.fromkeys(("j-key", "j-string", "j-number", "j-word"), ("panel", "raised")),
     }
     for name, behind in grounds.items():
         for ground in behind:
