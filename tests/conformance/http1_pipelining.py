@@ -118,8 +118,7 @@ PIPELINING = [
         "broken-behind-a-good-one",
         [send(numbered(0) + b"GET / HTTP/1.1\r\nHost : h\r\n\r\n"), until(b"done", 2), close],
         answers(OK * 2, count=2),
-        (),
-        injected=1,
+        (("GET", "/0", 200),),
     ),
     Check(
         "good-behind-a-broken-one",
