@@ -3,18 +3,10 @@ import pytest
 from sp_proxy.backend.log_model import LogFilter
 from sp_proxy.backend.logs import read_logs
 from sp_proxy.backend.sqlite import read
-from sp_proxy.backend.sqlite.database import open_writer
 from sp_proxy.backend.sqlite.packing import pack_batch, pack_logs
 from sp_proxy.backend.sqlite.write import insert_batches, insert_logs
 from tests.backend.requests import batch_of, exchange_span
 from tests.backend.test_logs import logs_request, record
-
-
-@pytest.fixture
-def connection():
-    opened = open_writer(":memory:")
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize(
