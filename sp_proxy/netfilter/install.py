@@ -23,6 +23,9 @@ from sp_proxy.netfilter.verdict import Result, Verdict
 from sp_proxy.netfilter.verify import Process, run_probes
 from sp_proxy.settings.model import SettingsModel
 
+HARMFUL = 3
+"""Exit code where connections did not go where they should while the rules were there: not to be tried again unseen."""
+
 type Check = Callable[[], Iterator[Result]]
 
 
@@ -56,7 +59,9 @@ class Prepared:
             return self.done
         back = self._put_back()
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise NetfilterError(f"the rules do not work, {back}: {' '.join(failed[0].split())}{more}")
+        # Without heartbeats nobody was redirected anywhere: it can be tried again and harms nobody.
+        code = 1 if all(line.startswith("heartbeat") for line in failed) else HARMFUL
+        raise NetfilterError(f"the rules do not work, {back}: {' '.join(failed[0].split())}{more}", exit_code=code)
 
     @contextmanager
     def _taken_back_if_interrupted(self) -> Iterator[None]:

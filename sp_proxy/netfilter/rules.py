@@ -18,7 +18,9 @@ type Protocol = Literal["tcp", "udp", ""]
 
 
 class NetfilterError(Exception):
-    """Cannot be done: one line for a person, which names the remedy. ``exit_code`` is 2 where the request is wrong."""
+    """Cannot be done: one line for a person, which names the remedy. ``exit_code`` is 2 where the request is wrong, and 3 where
+    rules were tried that do not work.
+    """
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)

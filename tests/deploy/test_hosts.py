@@ -241,6 +241,22 @@ def test_whoever_flushes_all_rules_has_ours_written_again(walked: Host, network:
     walked.run("systemctl start sp-proxy-netfilter", timeout=90)
 
 
+def test_rules_that_do_not_work_here_are_not_tried_again_and_again(walked: Host, network: tuple[Namespace, Namespace]):
+    """Each try would take connections away for seconds."""
+    vm, peer = network
+    walked.run("systemctl stop sp-proxy-netfilter", timeout=90)
+    walked.run("nft add table inet wall '{ chain i { type filter hook input priority 0; tcp dport 16006 drop; }; }'")
+    try:
+        assert walked.run("systemctl start sp-proxy-netfilter", check=False, timeout=90).returncode != 0
+        failed = walked.run("systemctl show --property=ActiveState,NRestarts,ExecMainStatus sp-proxy-netfilter").stdout
+        assert set(failed.split()) == {"ActiveState=failed", "NRestarts=0", "ExecMainStatus=3"}
+        assert "is a firewall in between" in walked.run("journalctl --unit=sp-proxy-netfilter --output=cat").stdout
+        assert get(peer, vm.ipv4, 8080, "/menu.json")
+    finally:
+        walked.run("nft delete table inet wall")
+    walked.run("systemctl start sp-proxy-netfilter", timeout=90)
+
+
 def test_wrong_settings_are_said_in_a_line_and_not_tried_again(walked: Host):
     (right,) = blocks("Try it", "yaml")
     configure(walked, right + "no_such_setting: 1\n")

@@ -90,6 +90,9 @@ def test_a_daemon_that_listens_and_sends_no_heartbeat_is_a_fault(site, writer):
         "FAIL  heartbeat does not arrive, so nothing is redirected: port 16001 and 16006 is open"
     )
     assert len(found) == 2
+    with pytest.raises(NetfilterError, match="the earlier rules are back: heartbeat does not arrive") as caught:
+        apply(site, writer)
+    assert caught.value.exit_code == 1, "nobody was redirected, so it may be tried again"
 
 
 def test_ipv6_that_is_not_redirected_is_said(site):
@@ -165,8 +168,9 @@ def test_behind_a_firewall_what_the_page_says_opens_the_named_port_and_no_other(
         site.pod.run("iptables-nft-restore", stdin=OTHER_WALL.format(icmp="icmp"))
         site.pod.run("ip6tables-nft-restore", stdin=OTHER_WALL.format(icmp="ipv6-icmp"))
     keys = {"inbound_include_ports": [8080]}
-    with pytest.raises(NetfilterError, match=r"they are removed again: inbound .* is a firewall in between"):
+    with pytest.raises(NetfilterError, match=r"they are removed again: inbound .* is a firewall in between") as caught:
         apply(site, writer, **keys)
+    assert caught.value.exit_code == install.HARMFUL
     assert site.inbound(4, 8080) == "direct pod"
     for command, *words in opened(tool):
         site.pod.run(command.replace("tables", "tables-nft"), *words)
