@@ -16,7 +16,7 @@ Rules it keeps:
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
 from sp_proxy.taps.hpack import HpackError
-from sp_proxy.taps.http2_blocks import header_frames, upgrade_settings
+from sp_proxy.taps.http2_blocks import header_frames, longer_frames, upgrade_settings
 from sp_proxy.taps.http2_sides import MAX_BLOCK_BYTES, Side, UnexpectedError
 from sp_proxy.taps.http2_streams import Streams
 from sp_proxy.taps.open_exchange import OpenExchange
@@ -325,6 +325,9 @@ class Http2Tap:
             self._streams.end(stream_id, client=side.client)
         if changed is None:
             frames = bytes(side.held)
+        elif len(side.fragments) > 1 and changed.startswith(encoded):
+            # As many frames as there were: how many are too many is for their receiver to say.
+            frames = longer_frames(bytes(side.held), side.fragments[-1], changed[len(encoded) :])
         else:
             frames = header_frames(stream_id, side.block_flags, side.block_priority, changed)
         side.held.clear()

@@ -8,6 +8,7 @@ from sp_proxy.core.inject import Plan
 from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, Field, literal, string
 
 _HEADERS, _CONTINUATION = 1, 9
+_FRAME_HEADER = 9
 _END_STREAM, _END_HEADERS, _PRIORITY = 0x1, 0x4, 0x20
 _HTTP2_SETTINGS = re.compile(rb"\r\nhttp2-settings:[ \t]*([A-Za-z0-9_-]*)=*[ \t]*\r\n", re.IGNORECASE).search
 PEER_FRAME_SIZE = 16384
@@ -105,3 +106,17 @@ def header_frames(stream_id: int, flags: int, priority: bytes, block: bytes) -> 
         head = bytes((_CONTINUATION, last)) if at else bytes((_HEADERS, kept | last))
         frames.append(len(piece).to_bytes(3) + head + stream + piece)
     return b"".join(frames)
+
+
+def longer_frames(frames: bytes, last: bytes, added: bytes) -> bytes:
+    """HEADERS and its CONTINUATION frames, the last of which has the payload ``last``, with more at the end of the block."""
+    begin = len(frames) - len(last) - _FRAME_HEADER
+    stream = frames[begin + 5 : begin + _FRAME_HEADER]
+    rest = last + added
+    size = max(len(last), PEER_FRAME_SIZE)
+    pieces = [frames[:begin]]
+    for at in range(0, len(rest), size):
+        piece = rest[at : at + size]
+        end = _END_HEADERS if at + size >= len(rest) else 0
+        pieces.append(len(piece).to_bytes(3) + bytes((_CONTINUATION, end)) + stream + piece)
+    return b"".join(pieces)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from sp_proxy.core.inject import Injector
 from sp_proxy.taps.context import Endpoints, Signal
+from sp_proxy.taps.hpack import literal
 from sp_proxy.taps.http2 import PREFACE, Http2Tap
+from sp_proxy.taps.http2_blocks import PEER_FRAME_SIZE
 from sp_proxy.taps.http2_sides import MAX_BLOCK_FRAMES
 from tests.taps.http2_rig import BLOCK, REQUEST, Watched, frame
 
@@ -67,6 +69,32 @@ def test_a_block_beyond_one_frame_goes_on_in_several() -> None:
     assert seen[b"x-39"] == b"v" * 1000
     assert seen[b"x-sp-num"] == b"1"
     assert both.records[0].request_fields.count(b"\r\n") > 40
+
+
+@pytest.mark.parametrize("last", [b"", literal(b"a", b"b"), literal(b"a", b"b" * 16370)])
+def test_a_block_in_several_frames_stays_in_as_many(last: bytes) -> None:
+    both = Watched()
+    head = [
+        frame(1, 0x29, 1, b"\x02prior" + BLOCK[:9] + b"\0\0"),
+        frame(9, 0, 1, BLOCK[9:]),
+        *[frame(9, 0, 1, b"")] * 12,
+    ]
+    first = b"".join(head)
+    out = both.tap.client(first + frame(9, 4, 1, last))
+    assert out.startswith(first)
+    rest = out[len(first) :]
+    block, kinds = BLOCK, []
+    while rest:
+        end = 9 + int.from_bytes(rest[:3])
+        assert end <= 9 + PEER_FRAME_SIZE
+        kinds.append(rest[3:9])
+        block += rest[9:end]
+        rest = rest[end:]
+    end_of_block = b"\x09\x04\0\0\0\x01"
+    more = [end_of_block.replace(b"\x04", b"\0")] if len(last) > 1000 else []
+    assert kinds == [*more, end_of_block]
+    assert block.startswith(BLOCK + last)
+    assert (b"x-sp-num", b"1") in hpack.Decoder(max_header_list_size=1 << 20).decode(block, raw=True)
 
 
 def test_padded_frames_are_captured_without_padding() -> None:
