@@ -113,6 +113,11 @@ class AddonProcess:
             if self._retired:
                 self.close()
 
+    @property
+    def answered_bytes(self) -> int:
+        """Of the batch that it works on, what it has answered so far."""
+        return self._answered
+
     def retire(self) -> None:
         """Nobody asks for it any more: end the process, when it has done what it is at."""
         self._retired = True
@@ -143,10 +148,12 @@ class AddonProcess:
                         self._lose(str(error))
                     continue
                 except BaseException:  # cancelled in the middle of an answer
+                    self._answered = 0
                     self.close()
                     raise
                 self._take(done, places, made, mask)
                 missed.update(places[place] for place in (*done.failed, *done.skipped))
+            self._answered = 0
         return Outcome(made, frozenset(missed))
 
     def close(self) -> None:
@@ -159,7 +166,10 @@ class AddonProcess:
             _kill(process)
 
     async def _start(self) -> trio.SocketStream:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise LostError(f"could not be started: {os.strerror(error.errno or 0).lower()}") from error
         plan = self.plan
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         try:

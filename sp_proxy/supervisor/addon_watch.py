@@ -94,8 +94,12 @@ class Watched:
     def __init__(self) -> None:
         self.fd = os.memfd_create("sp-proxy-addon-state")
         """What the worker inherits."""
-        os.truncate(self.fd, STATE_BYTES)
-        self._map = mmap.mmap(self.fd, STATE_BYTES, prot=mmap.PROT_READ)
+        try:
+            os.truncate(self.fd, STATE_BYTES)
+            self._map = mmap.mmap(self.fd, STATE_BYTES, prot=mmap.PROT_READ)
+        except OSError:  # no descriptor left for the map
+            os.close(self.fd)
+            raise
         self.stuck = ""
         """Why the worker was ended, for a hook."""
         self._stuck_place = 0

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import msgspec
@@ -183,20 +184,25 @@ class Generation:
 
     async def _live(self, worker_id: int, life: _Life) -> None:
         """One process, from its start to its end."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Held for the life of the process: should the exporter let go of the channel, the worker drops records, and
-        # counts them, but it does not take it for our death and end with all its connections.
-        with ours, self._table.enlisted() as owner, Watched() as watched:
+        with ExitStack() as held:
             try:
-                with theirs:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                # Held for the life of the process: should the exporter let go of the channel, the worker drops records, and
+                # counts them, but it does not take it for our death and end with all its connections.
+                held.enter_context(ours)
+                with theirs, ExitStack() as unstarted:
+                    exporters = unstarted.enter_context(ours.dup())
+                    owner = held.enter_context(self._table.enlisted())
+                    watched = held.enter_context(Watched())
                     process = life.process = await self._start(worker_id, theirs, owner, watched)
+                    unstarted.pop_all()
             except OSError as error:
                 life.said = f"could not be started: {os.strerror(error.errno or 0).lower()}"
                 life.over.set()
                 return
             self._lives[worker_id] = life
             try:
-                channel = life.channel = self._attach(ours.dup(), worker_id)
+                channel = life.channel = self._attach(exporters, worker_id)
                 log.info("worker_started", worker=worker_id, pid=process.pid)
                 if self._ending.is_set():  # while it was started
                     process.terminate()

@@ -1,6 +1,7 @@
 """Workers as real processes: what they inherit, how they end, how they come back."""
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -210,6 +211,22 @@ async def test_a_command_that_does_not_exist_is_retried_like_a_crash():
             assert run.workers.restarts.fail_open(trio.current_time())
     died = [line["ended"] for line in logs if line["event"] == "worker_died"]
     assert died[0] == "could not be started: no such file or directory"
+
+
+async def test_without_descriptors_it_is_retried_like_a_crash():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with capture_logs() as logs:
+        async with running() as run:
+            first = await run.served_by()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # fewer than are open
+            try:
+                os.kill(first, signal.SIGKILL)
+                await run.until(lambda: run.workers.restart_total >= 3)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert await run.served_by() != first
+    ends = [line["ended"] for line in logs if line["event"] == "worker_died"]
+    assert ends[:2] == ["killed by SIGKILL", "could not be started: too many open files"]
 
 
 async def test_draining_lets_a_connection_finish_and_starts_no_worker_again():
