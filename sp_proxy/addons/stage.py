@@ -69,6 +69,11 @@ class AddonPool:
         names = {plan.file.name for plan in wanted}
         self._tallies = {name: tally for name, tally in self._tallies.items() if name in names}
 
+    @property
+    def answered_bytes(self) -> int:
+        """What hooks have answered so far to the batches that they work on."""
+        return sum(process.answered_bytes for process in self._processes.values())
+
     def stats(self) -> tuple[AddonStats, ...]:
         """Of each addon, in the order of their calls; its state is that of its newest process."""
         return tuple({each.name: each.stats() for each in self._processes.values()}.values())

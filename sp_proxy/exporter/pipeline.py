@@ -245,6 +245,7 @@ class Exporter:
         """Captured content and payloads in memory; what hooks and encoding take for the moment, and frames that are being read, too."""
         frames = sum(channel.pending_bytes for channel in self._channels)
         batches = sum(each.batches.size + each.worked_bytes + each.encoding_bytes for each in self._editions)
+        batches += self._addons.answered_bytes
         return frames + batches + sum(destination.size for destination in self._destinations)
 
     def stats(self) -> ExporterStats:

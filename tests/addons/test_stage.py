@@ -1,6 +1,7 @@
 """Hooks one after the other, and what of their work is taken."""
 
 import msgspec
+import trio
 
 from sp_proxy import regex
 from sp_proxy.addons.exchange import unchanged
@@ -12,7 +13,7 @@ from sp_proxy.core.redact.config import RedactionConfig
 from sp_proxy.core.redact.redactor import Redactor
 from sp_proxy.core.redaction import NeverSent, RedactionError
 from sp_proxy.settings.addons import Addons
-from tests.addons.hooks import plan, running
+from tests.addons.hooks import PATIENCE, plan, running
 from tests.exporter.rig import make_exchange, make_exchanges
 
 CARD = "4111 1111 1111 1111"
@@ -42,6 +43,23 @@ async def test_what_they_hold_is_told():
     async with running("def exchange(ex): ...\n", "none") as none, running(triple, "a") as a, running(triple, "b") as b:
         await work([none, a, b], Worked(records), NeverSent(), holds=told.append)
     assert told == [3 * content_size(record), 9 * content_size(record)]
+
+
+async def test_what_has_been_answered_counts_while_the_rest_is_worked_on(tmp_path):
+    go = tmp_path / "go"
+    text = f"import os, time\ndef exchange(ex):\n    while ex.query['n'] == '65' and not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+    text += "    return [ex, ex.copy()]\n"
+    pool = AddonPool()
+    (process,) = pool.processes([plan(text, call=60.0, batch=60.0)])
+    records = make_exchanges(65)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.work, records)
+            while pool.answered_bytes < 2 * sum(map(content_size, records[:64])):  # noqa: ASYNC110  # another process answers
+                await trio.sleep(0.01)
+            go.touch()
+    assert pool.answered_bytes == 0
+    pool.keep(())
 
 
 async def test_what_a_required_hook_missed_is_not_sent():
