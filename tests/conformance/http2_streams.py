@@ -288,7 +288,7 @@ _cut_off("reset", frame(RST_STREAM, 0, 1, b"\0\0", length=4))
 
 @check
 def upgrade_from_http1(path: str) -> Script:
-    """RFC 7540, section 3.2: the request in HTTP/1.1, its answer on stream 1. A tunnel from the 101 on."""
+    """RFC 7540, section 3.2: the request in HTTP/1.1, its answer on stream 1, which is the record's."""
     ask = f"GET {path} HTTP/1.1\r\nhost: orders\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: \r\n\r\n"
     switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
     answer = switch + settings() + Sender().answer(1, flags=0) + frame(DATA, END_STREAM, 1, b"over h2c")
@@ -299,7 +299,7 @@ def upgrade_from_http1(path: str) -> Script:
 
     client = [send(ask.encode()), until_done(done), send(HELLO), close]
     server = [until_done(b"\r\n\r\n"), send(answer), until_done(HELLO), rest, close]
-    return Script(client, server, [("GET", path, 101, "")], injected=0)
+    return Script(client, server, [("GET", path, 200, "")], injected=0)
 
 
 def _not_http2(path: str) -> list[Record]:
