@@ -6,11 +6,13 @@ The files of addons belong to it: what they say is in force like what the config
 from collections.abc import Mapping
 from hashlib import blake2s
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from sp_proxy.addons.source import AddonError, hook_files
 from sp_proxy.settings.addons import Addons
 from sp_proxy.settings.document import MAX_BYTES
+from sp_proxy.settings.errors import SettingsError
 from sp_proxy.settings.load import Loaded, load
 
 type Look = tuple[int, ...]
@@ -25,11 +27,16 @@ class Source:
         self._environ = environ
         self._flags = flags
         self._addons = Addons()
+        self._drained = False  # a pipe, of which nothing is left to read
         self.digest = b""
         """Of the files' content when they were last loaded, whether that went well or not."""
 
     def load(self, *, sends: bool = True) -> Loaded:
         """Read everything again, as ``load.load`` does. Raises SettingsError."""
+        if self.path is not None and _is_stream(self.path):
+            if self._drained:
+                raise SettingsError([f"{self.path}: not a file: it cannot be read a second time"])
+            self._drained = True
         configuration = self._configuration()
         self.digest = self.content()
         loaded = load(self.path, self._environ, self._flags, sends=sends)
@@ -69,8 +76,20 @@ class Source:
         return [Path(each) for each in (*hooks, *(flow.file for flow in addons.flows))]
 
 
-def _digest(path: Path) -> bytes:
+def _is_stream(path: Path) -> bool:
+    """A pipe or the like."""
     try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (S_ISREG(mode) or S_ISDIR(mode))
+
+
+def _digest(path: Path) -> bytes:
+    """None of a pipe: what is read from it is gone, and one without a writer would hold us up."""
+    try:
+        if _is_stream(path):
+            return b""
         with path.open("rb") as file:
             return blake2s(file.read(MAX_BYTES + 1)).digest()
     except OSError:

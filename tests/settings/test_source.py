@@ -1,5 +1,8 @@
 """The same settings again, or other ones."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from sp_proxy.settings.errors import SettingsError
@@ -32,6 +35,20 @@ def test_what_was_read_counts_even_when_it_is_wrong(tmp_path):
     with pytest.raises(SettingsError):
         source.load()
     assert source.digest == source.content()
+
+
+def test_a_pipe_is_read_once():
+    reader, writer = os.pipe()
+    os.write(writer, b"public_key: pk\nstrict: reject\n")
+    os.close(writer)
+    try:
+        source = Source(Path(f"/dev/fd/{reader}"), {}, {})
+        assert source.load().settings.strict == "reject"
+        assert source.content() == source.digest == b""
+        with pytest.raises(SettingsError, match=f"^/dev/fd/{reader}: not a file: it cannot be read a second time$"):
+            source.load()
+    finally:
+        os.close(reader)
 
 
 def test_a_look_tells_files_apart(tmp_path):
