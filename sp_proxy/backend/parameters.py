@@ -20,6 +20,8 @@ SEVERITIES = ("trace", "debug", "info", "warn", "error", "fatal")
 """OTLP's, of four numbers each, the first beginning with 1."""
 _DIRECTIONS = ("inbound", "outbound", "unknown")
 _STATUS = re.compile(r"([1-5])xx|0|[1-9][0-9]{2}", re.ASCII)
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+"""As JSON writes an integer."""
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 """A token (RFC 9110 section 5.6.2)."""
 
@@ -104,20 +106,18 @@ def time_range(values: dict[str, str], now_unix_ns: int) -> tuple[int, int]:
 
 def paging(values: dict[str, str]) -> Paging:
     """``before`` and ``limit``."""
-    limit = values.get("limit", "")
-    if not limit:
-        return Paging(before=values.get("before", ""), limit=DEFAULT_LIMIT)
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MAX_LIMIT):
+    limit = values.get("limit", str(DEFAULT_LIMIT))
+    if not (_NUMBER.fullmatch(limit) and int(limit) <= MAX_LIMIT):
         raise _wrong("limit", limit, f"1 to {MAX_LIMIT}")
     return Paging(before=values.get("before", ""), limit=int(limit))
 
 
 def export_limit(values: dict[str, str]) -> int:
     """``limit`` of an export: all, unless it is given."""
-    limit = values.get("limit", "")
-    if not limit:
+    if "limit" not in values:
         return sys.maxsize
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 19 and int(limit)):
+    limit = values["limit"]
+    if not _NUMBER.fullmatch(limit):
         raise _wrong("limit", limit, "a number from 1")
     return int(limit)
 

@@ -83,12 +83,12 @@ def test_wrong_values_name_the_parameter_and_what_is_allowed(name, value, allowe
     assert allowed in str(caught.value)
 
 
-@pytest.mark.parametrize("limit, length", [("", 100), ("1", 1), ("1000", 1000)])
-def test_paging(limit, length):
-    assert paging({"limit": limit, "before": "c"}).limit == length
+@pytest.mark.parametrize("given, length", [({}, 100), ({"limit": "1"}, 1), ({"limit": "1000"}, 1000)])
+def test_paging(given, length):
+    assert paging({**given, "before": "c"}).limit == length
 
 
-@pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "1e2", "9" * 5000, "¹"])
+@pytest.mark.parametrize("limit", ["", "0", "1001", "-1", "x", "1e2", "9" * 5000, "¹", "01", "+1", "1 "])
 def test_wrong_limits(limit):
     with pytest.raises(ParameterError, match=r"limit: .* allowed: 1 to 1000"):
         paging({"limit": limit})
