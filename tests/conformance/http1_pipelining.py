@@ -121,6 +121,26 @@ PIPELINING = [
         (("GET", "/0", 200),),
     ),
     Check(
+        "broken-chunks-behind-a-good-one",
+        [send(numbered(0) + numbered(1, b"POST", b"Transfer-Encoding: chunked") + b"zz\r\n"), until(b"done", 2), close],
+        answers(OK * 2, after=b"zz\r\n"),
+        (("GET", "/0", 200),),
+        injected=2,
+    ),
+    Check(
+        "broken-behind-one-answered-until-close",
+        [send(numbered(0) + b"GET / HTTP/1.1\r\nHost : h\r\n\r\n"), rest, close],
+        [until(HEAD_END, 2), send(b"HTTP/1.1 200 OK\r\n\r\nall"), close],
+        (("GET", "/0", 200),),
+    ),
+    Check(
+        "answer-to-half-a-head",
+        [send(numbered(0)), until(b"done"), send(b"GET /1 HTTP/1.1\r\nHo"), rest, close],
+        [until(HEAD_END), send(OK), until(b"\r\nHo", 2), send(b"HTTP/1.1 408 Request Timeout\r\n\r\n"), close],
+        (("GET", "/0", 200),),
+        late=0.2,
+    ),
+    Check(
         "good-behind-a-broken-one",
         [send(b"GET / HTTP/1.1\r\nHost : h\r\n\r\n" + numbered(0)), until(b"done", 2), close],
         answers(OK * 2, count=2),

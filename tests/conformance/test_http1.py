@@ -39,7 +39,11 @@ PARAMETERS = [pytest.param(check, id=f"{group}-{check.name}") for group, checks 
 NOT_IN_ABSOLUTE_FORM = {
     "body-like-a-request": "what is no request would be changed, too",
     "upgrade": "likewise",
-    "garbage-behind-a-length": "never passes: it may still become a request for another origin",
+    "broken-behind-a-good-one": "is answered by the daemon: it may be meant for another origin",
+    "broken-chunks-behind-a-good-one": "likewise",
+    "broken-behind-one-answered-until-close": "likewise",
+    "answer-to-half-a-head": "never passes: it may become a request for another origin",
+    "garbage-behind-a-length": "likewise",
     "server-half-closes-and-a-request-comes": "the server is not connected before",
     "server-speaks-and-a-request-comes": "likewise",
 }
