@@ -38,9 +38,12 @@ def _ask(admin: "Admin") -> dict[str, Any]:
     try:
         answer = httpx.get(url, timeout=TIMEOUT_SECONDS, trust_env=False)
         document: dict[str, Any] = answer.raise_for_status().json()
-        if "balanced" not in document or "exporters" not in document:
-            raise ValueError("not the answer of sp-proxy")
-    except (httpx.HTTPError, ValueError, TypeError) as error:
+        try:
+            report(document)
+            document["balanced"]
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("not the answer of sp-proxy") from None
+    except (httpx.HTTPError, ValueError) as error:
         say(f"{url}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
         raise typer.Exit(NOT_WELL) from None
     return document

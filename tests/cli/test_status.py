@@ -89,7 +89,18 @@ def test_an_exporter_that_does_not_run_is_told(ask, capsys):
     assert "THE EXPORTER IS NOT RUNNING" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("body,status", [(b"{}", 200), (b"no json", 200), (b"[]", 200), (b"", 503), (b"5", 200)])
+@pytest.mark.parametrize(
+    "body,status",
+    [
+        (b"{}", 200),
+        (b"no json", 200),
+        (b"[]", 200),
+        (b"", 503),
+        (b"5", 200),
+        (b'{"balanced": true, "exporters": []}', 200),
+        (b'{"version": "1", "workers_ready": 1, "workers": 1, "exporters": 5}', 200),
+    ],
+)
 def test_an_answer_of_somebody_else_is_one_line(ask, capsys, body, status):
     assert ask(body, status) == 1
     captured = capsys.readouterr()
