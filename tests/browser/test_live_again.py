@@ -92,15 +92,23 @@ def test_a_gap_is_seen_though_something_arrives_at_once(page, again_backend):
     expect(page.locator(".counter")).to_have_text("254 exchanges")
 
 
-def test_a_stream_that_was_refused_is_asked_for_again(page, watched, again_backend):
+@pytest.mark.parametrize("query", ["path=/stored-", "q=path:/stored-*"])
+def test_a_stream_that_was_refused_is_asked_for_again(page, watched, again_backend, query):
+    def refuse(route: Route) -> None:
+        route.fulfill(status=502, body="no backend")
+
     watched.expect("status of 502")
-    page.route("**/api/v1/live*", lambda route: route.fulfill(status=502, body="no backend"))
-    page.goto("/#/live?path=/stored-")
+    refused = (PAGES, re.compile(r"/api/v1/live\?"))
+    for each in refused:
+        page.route(each, refuse)
+    page.goto(f"/#/live?{query}")
     expect(page.locator("#connection")).to_have_text("not connected")
-    page.unroute("**/api/v1/live*")
+    for each in refused:
+        page.unroute(each)
     expect(page.locator("#connection")).to_have_text("live")
-    arrive(again_backend, "stored-after-all")
-    expect(page.get_by_role("row", name="/stored-after-all")).to_be_visible()
+    name = f"stored-after-{query[0]}"
+    arrive(again_backend, name)
+    expect(page.get_by_role("row", name=f"/{name}")).to_be_visible()
 
 
 def test_the_selected_row_has_the_focus_and_is_there_on_the_way_back(page, again_backend):

@@ -85,8 +85,8 @@ class Live {
         await get("/api/v1/exchanges", { ...this.filter.values, limit: 1 }, this.abort.signal);
       } catch (error) {
         if (error.name === "AbortError") return;
-        if (error instanceof TypeError) {
-          this.connect(); // nobody answered: the stream goes on trying
+        if (error instanceof TypeError || error.status >= 500) {
+          this.connect(); // nobody answered, or somebody else: the stream goes on trying
           return;
         }
         connection("");
