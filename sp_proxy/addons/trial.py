@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from sp_proxy.addons import wire
 from sp_proxy.addons.heads import RequestAddon, RequestHooks
-from sp_proxy.addons.loading import TooSlowError, end_after
+from sp_proxy.addons.loading import end_after
 from sp_proxy.addons.process import AddonProcess, CapturePlan
 from sp_proxy.addons.source import AddonFile
 from sp_proxy.core.exchange import Direction, Exchange
@@ -124,9 +124,10 @@ async def try_capture(file: AddonFile) -> list[str]:
 def try_request(file: AddonFile) -> list[str]:
     """Likewise."""
     counters: defaultdict[str, int] = defaultdict(int)
+    hooks = _hooks(file, counters)
     edit: HeadEdit | None = None
-    with _ended(file, TRIAL_SECONDS):
-        edit = _hooks(file, counters).edit(*_head(0))
+    with _ended(file, hooks, TRIAL_SECONDS):
+        edit = hooks.edit(*_head(0))
     if counters[f"addon_request_faults:{file.name}"]:
         return ["request(head): failed with the sample"]
     if edit is None:
@@ -162,18 +163,17 @@ def bench_request(file: AddonFile, seconds: float) -> RequestCost:
     counters: defaultdict[str, int] = defaultdict(int)
     hooks = _hooks(file, counters)
     off = f"addon_switched_off:{file.name}"
-    called = 0
-    with _ended(file, TRIAL_SECONDS):
+    called, took = 0, 0.0
+    with _ended(file, hooks, TRIAL_SECONDS):
         hooks.edit(*_head(called))
-    began = time.perf_counter()
-    with _ended(file, seconds + TRIAL_SECONDS):
-        while time.perf_counter() - began < seconds and not counters[off]:
+    with _ended(file, hooks, seconds + TRIAL_SECONDS):
+        began = time.perf_counter()
+        while (took := time.perf_counter() - began) < seconds and not counters[off]:
             hooks.edit(*_head(called))
             called += 1
-    took = time.perf_counter() - began
     if counters[off]:
         raise UselessError("request(head): failed again and again, or did not return; nothing to measure")
-    return RequestCost(took / called * 1e6, file.pure, counters[f"addon_request_faults:{file.name}"])
+    return RequestCost(took / max(1, called) * 1e6, file.pure, counters[f"addon_request_faults:{file.name}"])
 
 
 def _problem(process: AddonProcess) -> str:
@@ -181,8 +181,8 @@ def _problem(process: AddonProcess) -> str:
 
 
 @contextmanager
-def _ended(file: AddonFile, seconds: float) -> Iterator[None]:
-    """Interrupt a request hook that has not returned by then, and end this process if it swallows that, or does not even hear it."""
+def _ended(file: AddonFile, hooks: RequestHooks, seconds: float) -> Iterator[None]:
+    """Interrupt a call that does not return, and end this process if the hook swallows that, or does not even hear it."""
     heard = 0
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -194,7 +194,7 @@ def _ended(file: AddonFile, seconds: float) -> Iterator[None]:
                 2, f"sp-proxy: {file.path}: request(head) does not return, and swallows what would end it\n".encode()
             )
             os._exit(1)
-        raise TooSlowError
+        hooks.interrupt()
 
     end_after(seconds + UNHEARD_SECONDS)
     before = signal.signal(signal.SIGALRM, interrupt)

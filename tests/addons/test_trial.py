@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from sp_proxy.addons import trial
 from sp_proxy.addons.source import look
 from sp_proxy.addons.trial import TOLD, UselessError, bench_capture, bench_request, try_capture, try_request
 
@@ -62,3 +63,9 @@ def test_one_that_swallows_everything_ends_the_process_that_tries_it(tmp_path):
 def test_a_request_hook_that_never_returns():
     endless = look("/x/endless.py", "def request(head):\n    while True:\n        pass\n")
     assert try_request(endless) == ["request(head): failed with the sample"]
+
+
+def test_what_stands_at_the_top_of_a_file_takes_no_time_of_the_call(monkeypatch):
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.1)
+    slow = look("/x/slow.py", "import time\ntime.sleep(0.5)\ndef request(head):\n    head.tag('seen', 1)\n")
+    assert try_request(slow) == ["request(head): changes the sample", "  tag seen: 1"]
