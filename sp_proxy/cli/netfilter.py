@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Annotated
 
@@ -123,7 +123,8 @@ def _ended_in_order() -> Iterator[None]:
     def end(number: int, _: object) -> None:
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
-        say(f"{signal.Signals(number).name}: taking back what is written and not tried")
+        with suppress(OSError):  # the terminal may be gone
+            say(f"{signal.Signals(number).name}: taking back what is written and not tried")
         raise SystemExit(128 + number)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

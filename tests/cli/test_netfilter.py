@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from sp_proxy.cli import netfilter
 from sp_proxy.cli.main import main
 from tests.netns import Namespace
 from tests.requirements import require_root_tools
@@ -106,7 +107,8 @@ def test_whoever_ends_it_while_it_tries_has_the_earlier_rules(pod, number, tmp_p
     ip.write_text(f"#!/bin/sh\n: >{tried}\nexec sleep 60\n", "ascii")
     ip.chmod(0o755)
     command = (sys.executable, "-m", "sp_proxy.cli.main", "netfilter", "apply", "--writer", "nft")
-    process = pod.popen("env", f"PATH={tmp_path}:{os.environ['PATH']}", *command, stderr=subprocess.PIPE, text=True)
+    environ = ("--default-signal=HUP", f"PATH={tmp_path}:{os.environ['PATH']}")  # under nohup too
+    process = pod.popen("env", *environ, *command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 60
         while not tried.exists():
@@ -122,6 +124,18 @@ def test_whoever_ends_it_while_it_tries_has_the_earlier_rules(pod, number, tmp_p
     assert process.returncode == 128 + number
     assert stderr == f"sp-proxy: {number.name}: taking back what is written and not tried\n"
     assert pod.run("nft", "-s", "list", "ruleset").stdout == before
+
+
+def test_a_terminal_that_has_gone_does_not_hinder_it(monkeypatch):
+    def fail(_line):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(netfilter, "say", fail)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught, netfilter._ended_in_order():
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
