@@ -1,8 +1,8 @@
 """Where log lines go: a descriptor that may be full, broken or on a full disk, and must not harm what is logged about.
 
-Whoever reads the log may stop reading, so that a write waits for ever, or go away, so that it fails. Neither may stop the loop that
-relays or delivers. A line waits for ``PATIENCE`` at most, those behind it not at all until there is room again; the first that is
-written then stands behind one that says how many were lost.
+Whoever reads the log may stop reading, so that a write waits for ever, or go away, so that it fails. Neither may stop the loop
+that relays or delivers. A line (of a long one each ``PIPE_BUF`` bytes) waits for ``PATIENCE`` at most, those behind it not at
+all until there is room again; the first that is written then stands behind one that says how many were lost.
 """
 
 import io

@@ -3,7 +3,8 @@
 Events are dictionaries: a short snake_case name and fields. Secrets never reach a log call: settings hold them as
 ``SecretStr``, which prints as asterisks. What a library says may quote a URL: its user name and password are masked.
 
-A log that is not read or cannot be written harms nothing (``log_stream.py``). Of what comes very often, only some lines are written (``core/log_limit.py``); the next one says how many were not.
+A log that is not read or cannot be written harms nothing (``log_stream.py``). Of what comes very often, only some lines are
+written (``core/log_limit.py``); the next one says how many were not.
 """
 
 import logging

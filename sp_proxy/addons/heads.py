@@ -1,8 +1,9 @@
 """Request hooks in a relay worker, called with each request's head in the worker's own loop.
 
-A hook that raises costs its own effect. One that raises or takes too long again and again is switched off for a while. One that does not
-return holds up its worker: which one is running stands in memory that the supervisor shares, which asks for the end of the call
-by a signal, and where that is not heard replaces the worker and starts the next without that hook (``supervisor/addon_watch.py``).
+A hook that raises costs its own effect. One that raises or takes too long again and again is switched off for a while. One
+that does not return holds up its worker: which one is running stands in memory that the supervisor shares, which asks for the
+end of the call by a signal, and where that is not heard replaces the worker and starts the next without that hook
+(``supervisor/addon_watch.py``).
 """
 
 import logging

@@ -12,7 +12,8 @@ PAGE = 500
 def catch_up(exchanges: Exchanges, backend: BackendApi, since: str = "") -> None:
     """Add what is new, and once more the latest of what is known: its other half may have come meanwhile.
 
-    ``since``: a moment, as queries have it: what began before (an earlier run's, in its file) is left out. A backend that does not answer is asked again the next time.
+    ``since``: a moment, as queries have it: what began before (an earlier run's, in its file) is left out. A backend that does
+    not answer is asked again the next time.
     """
     before, only = "", f"&q={quote(f'time>={since}')}" if since else ""
     with suppress(Unanswered):

@@ -1,4 +1,4 @@
-"""The life of the mitm worker: started at once or on first need, replaced when it has grown old or large, started again when it dies.
+"""The life of the mitm worker: started at once or on first need, replaced when it is old or large, started again when it dies.
 
 Its processes are ``engine_process``'s; what relay workers hand over to it waits in ``handed_over``.
 """
