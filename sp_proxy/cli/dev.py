@@ -1,5 +1,6 @@
 """``sp-proxy dev``: a developer's application, with its traffic captured and the dashboard open."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,7 +167,7 @@ def _mocked(query: str | None, hosts: list[str], database: Path | None) -> dict[
         if hosts:
             raise typer.BadParameter("needs --mock, which says what is answered from", param_hint="--mock-host")
         return {}
-    if database is None or not database.exists():
+    if database is None or not os.access(database, os.R_OK):
         raise typer.BadParameter("needs --database FILE, in which an earlier run has kept answers", param_hint="--mock")
     try:
         return daemon_settings(query, hosts)

@@ -114,7 +114,10 @@ def stop_all(running: Sequence[Running]) -> None:
 
 def require_program(name: str, directory: Path) -> None:
     """Raises DevError for a program that is not there: better said before anything is started."""
-    found = (directory / name).is_file() if "/" in name else shutil.which(name) is not None
+    try:
+        found = (directory / name).is_file() if "/" in name else shutil.which(name) is not None
+    except OSError as error:  # in a folder that may not be looked into
+        raise DevError(f"{name}: {(error.strerror or str(error)).lower()}") from error
     if not found:
         raise DevError(f"{name}: no such program")
 

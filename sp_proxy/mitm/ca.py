@@ -31,9 +31,9 @@ class CaInfo:
 
 def create(directory: Path, *, force: bool = False) -> CaInfo:
     """Make an authority. Raises CaError when there is one already (unless ``force``), or the directory cannot be written."""
-    if (directory / CA_KEY_FILE).exists() and not force:
-        raise CaError(f"{directory / CA_KEY_FILE} exists; clients trust it already (--force makes a new one)")
     try:
+        if (directory / CA_KEY_FILE).exists() and not force:
+            raise CaError(f"{directory / CA_KEY_FILE} exists; clients trust it already (--force makes a new one)")
         directory.mkdir(parents=True, exist_ok=True)
         CertStore.create_store(directory, CA_BASENAME, _KEY_BITS, organization="sp_proxy", cn="sp_proxy CA")
     except OSError as error:

@@ -14,9 +14,9 @@ def check_authority(tls: TlsConfig) -> None:
     key = "tls.ca_file" if tls.ca_file else "tls.ca_directory"
     hint = "" if tls.ca_file else " (sp-proxy ca init makes one)"
     try:
-        readable = os.access(path, os.R_OK) and path.is_file()
-    except OSError:
-        readable = False
+        readable, there = os.access(path, os.R_OK) and path.is_file(), path.exists()
+    except OSError:  # in a folder that may not be looked into
+        readable, there = False, True
     if not readable:
-        reason = "cannot be read" if path.exists() else "does not exist"
+        reason = "cannot be read" if there else "does not exist"
         raise ValueError(f"{key}: {path} {reason}; needed because of tls.intercept{hint}")

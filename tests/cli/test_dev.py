@@ -82,6 +82,7 @@ def test_answers_from_an_earlier_run(given, tmp_path):
     [
         (["--mock", "status:200"], "--mock: needs --database FILE, in which an earlier run has kept answers"),
         (["--mock", "status:200", "--database", "missing"], "--mock: needs --database FILE, in which an earlier"),
+        (["--mock", "status:200", "--database", "x" * 300], "--mock: needs --database FILE, in which an earlier"),
         (["--mock-host", "^pay"], "--mock-host: needs --mock"),
         (["--database", "kept", "--mock", "servise:x"], "--mock: no query: column 1: 'servise' is not a field"),
         (["--database", "kept", "--mock", "status:200", "--mock-host", "("], "--mock-host: inject.hosts[0]: found "),

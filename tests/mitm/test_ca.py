@@ -34,6 +34,11 @@ def test_an_existing_one_is_kept(tmp_path: Path):
     assert create(tmp_path, force=True).fingerprint_sha256 != first.fingerprint_sha256
 
 
+def test_a_place_that_may_not_be_looked_at_is_said(tmp_path: Path):
+    with pytest.raises(CaError, match=r": file name too long$"):
+        create(tmp_path / ("x" * 300))
+
+
 def test_loading_writes_nothing(tmp_path: Path):
     create(tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())

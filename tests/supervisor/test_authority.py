@@ -19,3 +19,5 @@ def test_an_authority_is_needed_where_tls_is_intercepted(tmp_path: Path):
         check_authority(TlsConfig(intercept=(".",), ca_file=str(tmp_path / "none.pem")))
     with pytest.raises(ValueError, match="cannot be read"):
         check_authority(TlsConfig(intercept=(".",), ca_file=str(tmp_path)))
+    with pytest.raises(ValueError, match=r"x (cannot be read|does not exist); needed because of tls.intercept$"):
+        check_authority(TlsConfig(intercept=(".",), ca_file="x" * 300))  # where it may not be looked

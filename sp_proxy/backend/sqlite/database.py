@@ -138,10 +138,13 @@ def _damage(verdict: str) -> sqlite3.DatabaseError:
 
 def _reason(path: str, error: Exception) -> str:
     target = Path(path)
-    if target.is_dir():
-        return "it is a directory"
-    if not target.parent.is_dir():
-        return f"there is no directory {target.parent}"
+    try:
+        if target.is_dir():
+            return "it is a directory"
+        if not target.parent.is_dir():
+            return f"there is no directory {target.parent}"
+    except OSError as refused:  # it may not even be looked at
+        error = refused
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error)

@@ -85,7 +85,12 @@ def test_companions_go_with_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     "name, reason",
-    [("", "it is a directory"), ("no/such/db", "there is no directory"), ("file/db", "there is no directory")],
+    [
+        ("", "it is a directory"),
+        ("no/such/db", "there is no directory"),
+        ("file/db", "there is no directory"),
+        ("x" * 300, "x: "),
+    ],
 )
 def test_paths_that_cannot_be(tmp_path, name, reason):
     (tmp_path / "file").touch()
