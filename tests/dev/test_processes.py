@@ -94,5 +94,5 @@ def test_a_program_that_is_not_there(tmp_path):
     for name in ("./missing", "no-such-program-anywhere"):
         with pytest.raises(DevError, match="no such program"):
             require_program(name, tmp_path)
-    with pytest.raises(DevError, match="x: (file name too long|no such program)$"):
+    with pytest.raises(DevError, match=r"x: (file name too long|no such program)$"):
         require_program(f"./{'x' * 300}", tmp_path)
