@@ -57,18 +57,25 @@ class Fault:
     unreadable: bool = False
     seen: bool = True
     """The backend gets to see whole requests."""
+    slow: bool = False
+    """It is for the time limit to end it. Where it is not, no stall of the machine may reach the limit."""
+
+    @property
+    def upload(self) -> dict[str, Any]:
+        """Settings under which the attempt ends as it should."""
+        return UPLOAD if self.slow else UPLOAD | {"read_timeout": "20s", "timeout": "20s"}
 
 
 def retried(reason: str, behave: Behaviour, *, seen: bool = True) -> Fault:
-    return Fault("retried", f"retryable:{reason}", behave, seen=seen)
+    return Fault("retried", f"retryable:{reason}", behave, seen=seen, slow=reason.endswith("timeout"))
 
 
 def refused(status: int, **headers: str) -> Fault:
     return Fault("refused", f"permanent:http_{status}", answer(status, b"no", **headers))
 
 
-def unreadable(behave: Behaviour) -> Fault:
-    return Fault("taken", "accepted", behave, unreadable=True)
+def unreadable(behave: Behaviour, *, slow: bool = False) -> Fault:
+    return Fault("taken", "accepted", behave, unreadable=True, slow=slow)
 
 
 FAULTS = {
@@ -99,7 +106,7 @@ FAULTS = {
     "a head without an end": retried("remote_protocol_error", endless_head()),
     "100 (Continue) for ever": retried("timeout", interim_answers),
     "200 byte by byte": Fault("taken", "accepted", slow_answer(pause=0.002)),
-    "200 with a body without an end": unreadable(slow_body()),
+    "200 with a body without an end": unreadable(slow_body(), slow=True),
     "200 reset within the body": unreadable(cut_answer()),
     "200 with 1 GiB": unreadable(huge_answer(GIB)),
     "200 with invalid protobuf": unreadable(answer(200, b"\xff\xff", content_type="application/x-protobuf")),

@@ -16,7 +16,6 @@ from tests.exporter.fault_matrix import (
     PER_BATCH,
     RECORDS,
     SHORT_RETRY,
-    UPLOAD,
     check_books,
     ids,
     rig_to,
@@ -32,7 +31,7 @@ async def test_a_fault_that_passes(name):
     fault = FAULTS[name]
     async with open_backend() as backend:
         backend.otherwise = fault.behave
-        async with rig_to(backend, upload=UPLOAD | {"concurrency": 2}) as rig:
+        async with rig_to(backend, upload=fault.upload | {"concurrency": 2}) as rig:
             await take_in(rig)
             await backend.wait_received(3)
             backend.otherwise = answer()
@@ -54,7 +53,7 @@ async def test_a_fault_that_lasts_without_a_spool(name):
     fault = FAULTS[name]
     async with open_backend() as backend:
         backend.otherwise = fault.behave
-        async with rig_to(backend, retry=SHORT_RETRY) as rig:
+        async with rig_to(backend, retry=SHORT_RETRY, upload=fault.upload) as rig:
             await take_in(rig)
             stats = await rig.settled(RECORDS)
     if fault.kind == "retried":
