@@ -138,9 +138,11 @@ class Stream:
             if self.lost or self._failing:
                 return  # the error has been told once: a read would now see an orderly end
             if events & READABLE and self._events & READABLE:
-                if events & URGENT and at_mark(self._fileno):
-                    self._pass_urgent()
+                if events & URGENT:
+                    self._look_at_urgent(events)
                 else:
+                    if not self._events & URGENT:
+                        self._wait_for(self._events | URGENT)
                     self._read()
             elif events & _FAULT:
                 self._told_of_a_fault(events)
@@ -166,11 +168,22 @@ class Stream:
         if not self.lost:
             self._wait_for(self._events & ~READABLE)
 
+    def _look_at_urgent(self, events: int) -> None:
+        """There is an urgent byte. What stands before it is read first."""
+        if at_mark(self._fileno):
+            self._pass_urgent()
+        elif (events & READABLE) != URGENT:
+            self._read()
+        else:  # a segment before it is missing: until that has come we would be told of the byte again and again
+            self._wait_for(self._events & ~URGENT)
+
     def _pass_urgent(self) -> None:
         """All before the urgent byte has been read: it goes on in its place, unless whoever reads the stream must see all of it."""
         connection = self.connection
         urgent = take_urgent(self.sock)
-        if urgent and connection.passes_urgent:
+        if not urgent:
+            self._read()  # reset: only a read takes the byte away, and the error behind it
+        elif connection.passes_urgent:
             if self is connection.downstream:
                 connection.hold_no_longer()
             self.other.write_urgent(urgent)

@@ -20,7 +20,7 @@ def at_mark(descriptor: int) -> bool:
 
 
 def take_urgent(sock: socket.socket) -> bytes:
-    """The urgent byte; nothing if it has been taken, or the end of stream has been seen."""
+    """The urgent byte; nothing if it has been taken, or the connection has been reset."""
     try:
         return sock.recv(1, socket.MSG_OOB)
     except OSError:

@@ -32,7 +32,7 @@ def test_a_tap_that_fails_at_the_end_keeps_no_connection_open(drained: bool) -> 
             assert connection.tap is None
             assert worker.counters["tap_faults"] == 2  # to drain, and to close
         End(client).reset()
-        deadline = loop.time() + 5
+        deadline = loop.time() + 30
         while worker.connections:
             loop.run_until_complete(asyncio.sleep(0.01))
             assert loop.time() < deadline

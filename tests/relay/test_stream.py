@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import uvloop
 
-from sp_proxy.relay.poller import Poller
+from sp_proxy.relay.poller import READABLE, URGENT, Poller
 from sp_proxy.relay.stream import Stream
 
 DATA = bytes(range(256)) * 8192
@@ -43,6 +43,7 @@ class Connection:
     loop: asyncio.AbstractEventLoop
     buffer_size: int = 65536
     early_at: float = 0.0
+    passes_urgent: bool = False
     losses: list[OSError | None] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
@@ -210,6 +211,28 @@ def test_a_reset_is_told_once_behind_what_came_before_it(reading):
         assert rig.stream.seen == (b"answer" if reading else b"")
         await asyncio.sleep(0.02)
         assert len(rig.connection.losses) == 1
+
+    run(test)
+
+
+def test_urgent_data_before_a_reset_does_not_hide_it():
+    async def test(rig: Rig) -> None:
+        rig.peer.send(b"!", socket.MSG_OOB)
+        _reset(rig.peer)
+        await rig.until(lambda: rig.connection.losses)
+        assert isinstance(rig.connection.losses[0], ConnectionResetError)
+        assert not rig.stream.end_seen
+
+    run(test)
+
+
+def test_an_urgent_byte_that_came_before_what_stands_before_it_costs_nothing():
+    async def test(rig: Rig) -> None:
+        rig.stream._on_events(URGENT)
+        assert rig.stream._events == READABLE & ~URGENT
+        rig.peer.send(b"missing")
+        await rig.until(lambda: rig.stream.seen)
+        assert rig.stream._events == READABLE
 
     run(test)
 
