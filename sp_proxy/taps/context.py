@@ -71,7 +71,7 @@ class Signal(IntEnum):
     RAW = 2
     """The tap has given up: forward ``take_held()``, then everything else without asking the tap."""
     HTTP2 = 3
-    """The client began with the HTTP/2 preface: the held bytes belong to another tap."""
+    """The client began with the HTTP/2 preface, or both ends upgrade to it: the held bytes belong to another tap."""
     ANSWER = 4
     """Strict reading: send ``answer`` downstream, then close; nothing more goes upstream."""
     ABORT = 5

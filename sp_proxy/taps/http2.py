@@ -37,7 +37,7 @@ _GOAWAY = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
 
 
 class Http2Tap:
-    """One per connection that begins with the preface. See ``context.Tap`` for the calls."""
+    """One per connection that begins with the preface, or is upgraded to HTTP/2. See ``context.Tap`` for the calls."""
 
     __slots__ = (
         "_client",
@@ -82,6 +82,8 @@ class Http2Tap:
         if self._preface:
             buffer = side.buffer
             buffer += data
+            if self.signal is Signal.RAW:  # for what the server had said before
+                return b""
             if len(buffer) < len(PREFACE) and PREFACE.startswith(buffer):
                 self.signal = Signal.HOLDING if len(buffer) > side.ahead else Signal.NONE
                 return b""

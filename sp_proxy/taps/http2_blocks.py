@@ -10,7 +10,7 @@ from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, Field, literal, string
 _HEADERS, _CONTINUATION = 1, 9
 _FRAME_HEADER = 9
 _END_STREAM, _END_HEADERS, _PRIORITY = 0x1, 0x4, 0x20
-_HTTP2_SETTINGS = re.compile(rb"\r\nhttp2-settings:[ \t]*([A-Za-z0-9_-]*)=*[ \t]*\r\n", re.IGNORECASE).search
+_HTTP2_SETTINGS = re.compile(rb"\r\nhttp2-settings:[ \t]*+([A-Za-z0-9_-]*+)=*+[ \t]*+\r\n", re.IGNORECASE).search
 PEER_FRAME_SIZE = 16384
 """What every receiver must accept (section 4.2); nothing larger is made here."""
 
@@ -115,7 +115,7 @@ def longer_frames(frames: bytes, last: bytes, added: bytes) -> bytes:
     rest = last + added
     size = max(len(last), PEER_FRAME_SIZE)
     pieces = [frames[:begin]]
-    for at in range(0, len(rest), size):
+    for at in range(0, len(rest) or 1, size):
         piece = rest[at : at + size]
         end = _END_HEADERS if at + size >= len(rest) else 0
         pieces.append(len(piece).to_bytes(3) + bytes((_CONTINUATION, end)) + stream + piece)

@@ -252,6 +252,17 @@ def test_what_the_server_said_before_the_client_is_not_said_twice(cut: int) -> N
     assert tap.server(first[cut:]) == first[cut:]
 
 
+@pytest.mark.parametrize("size", [1, 100])
+def test_what_the_server_said_before_and_cannot_be_read_is_counted_once(size: int) -> None:
+    both = Watched()
+    tap = Http2Tap(both.tap._context, Endpoints("", 0, "", 0))
+    tap.begin(frame(4, 0, 0, b"") + frame(4, 0, 0, b"?"), 4)
+    said = PREFACE[4:] + frame(1, 5, 1, BLOCK)
+    assert b"".join(tap.client(said[at : at + size]) for at in range(0, len(said), size)) == b""
+    assert (tap.signal, tap.take_held()) == (Signal.RAW, said)
+    assert {name: each for name, each in both.counters.items() if name.startswith("raw:")} == {"raw:h2_settings": 1}
+
+
 @pytest.mark.parametrize("passed", range(len(PREFACE)))
 def test_a_preface_of_which_a_part_has_gone(passed: int) -> None:
     both = Watched()

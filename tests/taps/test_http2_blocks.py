@@ -7,7 +7,16 @@ import pytest
 
 from sp_proxy.core.inject import RANDOM_BITS, HeaderConfig, Injector
 from sp_proxy.taps.hpack import Block, Decoder
-from sp_proxy.taps.http2_blocks import PEER_FRAME_SIZE, additions, header_frames, lines, list_size, without
+from sp_proxy.taps.http2_blocks import (
+    PEER_FRAME_SIZE,
+    additions,
+    header_frames,
+    lines,
+    list_size,
+    longer_frames,
+    upgrade_settings,
+    without,
+)
 
 FIELDS = [(b":method", b"GET"), (b"x-a", b"1"), (b"x-b", b"2"), (b"x-a", b"3")]
 
@@ -64,3 +73,14 @@ def test_frames_are_no_larger_than_every_receiver_takes(size: int) -> None:
     ends = [flags & 4 for _, flags in kinds]
     assert ends == [0] * (len(kinds) - 1) + [4]
     assert kinds[0][1] | 4 == 0x25
+
+
+def test_longer_by_nothing_frames_still_end() -> None:
+    frames = b"\0\0\1\x01\0\0\0\0\7\x82" + b"\0\0\0\x09\4\0\0\0\7"
+    assert longer_frames(frames, b"", b"") == frames
+
+
+def test_blanks_around_an_upgrade_s_settings_are_read_once() -> None:
+    blanks = b" \t" * 50_000
+    assert upgrade_settings(b"\r\nHTTP2-Settings:" + blanks + b"AAMAAABk" + blanks + b"\r\n") == b"\0\3\0\0\0\x64"
+    assert upgrade_settings(b"\r\nHTTP2-Settings:" + blanks + b"AAMAAABk,\r\n") == b""
