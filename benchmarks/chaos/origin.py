@@ -2,8 +2,9 @@
 
     python -m benchmarks.chaos.origin JOURNAL DESCRIPTOR
 
-It serves the listening socket that it is given, in a process of its own. The journal has a path in each line. ``/…?bytes=N&pieces=M``: an answer of N bytes, in M pieces with a tenth of a second between
-two. The answer says in ``x-hops`` how many sp_proxies the request has come through.
+It serves the listening socket that it is given, in a process of its own. The journal has a path in each line.
+``/…?bytes=N&pieces=M``: an answer of N bytes, in M pieces with a tenth of a second between two. The answer says in
+``x-hops`` how many sp_proxies the request has come through.
 """
 
 import asyncio

@@ -2,8 +2,9 @@
 
     python -m benchmarks.chaos.sink JOURNAL MOOD DESCRIPTOR
 
-It serves the listening socket that it is given. ``MOOD`` is a file that is read at each request: ``busy`` answers 503, ``lossy`` accepts and then resets the connection; anything
-else is a backend that is well. The journal outlives the process: what was accepted is in it before the answer goes.
+It serves the listening socket that it is given. ``MOOD`` is a file that is read at each request: ``busy`` answers 503,
+``lossy`` accepts and then resets the connection; anything else is a backend that is well. The journal outlives the
+process: what was accepted is in it before the answer goes.
 """
 
 import gzip

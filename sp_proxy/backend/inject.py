@@ -1,7 +1,8 @@
 """``POST /v1/inject``: a stored answer to a request, from what was captured (``sp_proxy/inject`` has the wire format).
 
-Matched as ``sp-proxy mock`` does, by method, host, path, query and body: exactly first. ``?q=`` narrows what is answered from. Several answers
-to one request are given in turn, for as long as this process lives; 404 says that there is none.
+Matched as ``sp-proxy mock`` does, by method, host, path, query and body: exactly first. ``?q=`` narrows what is
+answered from. Several answers to one request are given in turn, for as long as this process lives; 404 says that there
+is none.
 """
 
 import time

@@ -1,8 +1,8 @@
 """The worker's end of the channel: bounded, and it never waits.
 
-Records are gathered for a few milliseconds and written as one frame: a write for each loop turn cost 4 to 8 µs a request. What the socket does not take stays in a buffer of limited
-size; when that is full, records are dropped and counted (``channel_dropped:channel_full``), and the next totals that get
-through announce how many.
+Records are gathered for a few milliseconds and written as one frame: a write for each loop turn cost 4 to 8 µs a
+request. What the socket does not take stays in a buffer of limited size; when that is full, records are dropped and
+counted (``channel_dropped:channel_full``), and the next totals that get through announce how many.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """The look-up of stored answers before an outbound request goes to its destination (settings ``inject``): for tests only.
 
-An addon behind ``Capture``, whose exchanges it reads. A request that is looked up is held whole, so its length must be known and within
-``max_body``. A stored answer is the response, and the exchange is not recorded: it was no traffic. In every other case the request goes on to
-where it was going, with what it was.
+An addon behind ``Capture``, whose exchanges it reads. A request that is looked up is held whole, so its length must be
+known and within ``max_body``. A stored answer is the response, and the exchange is not recorded: it was no traffic. In
+every other case the request goes on to where it was going, with what it was.
 """
 
 import time

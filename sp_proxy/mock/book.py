@@ -1,8 +1,8 @@
 """Recorded answers, and which of them a request gets (pure).
 
-A request is known by its method, path, query and body. Exactly the same one is looked for first; then one that is the same but
-for the order of the query's parameters, the way its JSON is written, and what the rules let differ. Of several answers to the same request each
-is given once, in the order of time, and then the last one again and again.
+A request is known by its method, path, query and body. Exactly the same one is looked for first; then one that is the
+same but for the order of the query's parameters, the way its JSON is written, and what the rules let differ. Of several
+answers to the same request each is given once, in the order of time, and then the last one again and again.
 """
 
 from collections import defaultdict

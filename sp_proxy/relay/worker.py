@@ -1,9 +1,10 @@
 """A relay worker: one process, one uvloop, the listening sockets it inherited, and one channel to the exporter.
 
-Life: accept → say ``Ready``. SIGUSR1: retire, for another generation of workers accepts on the same sockets: accept no more, tell
-clients so where that disturbs nothing, end with the last connection, whenever that is. SIGTERM: accept no more, tell clients so, close what stays idle, let the rest finish within the grace period, abort what
-is then left, say ``Drained``, exit 0. A second SIGTERM, or SIGINT twice: at once. The supervisor's end of the channel closing
-means that it is gone: the same as SIGTERM, so that its successor can bind the ports.
+Life: accept → say ``Ready``. SIGUSR1: retire, for another generation of workers accepts on the same sockets: accept no
+more, tell clients so where that disturbs nothing, end with the last connection, whenever that is. SIGTERM: accept no
+more, tell clients so, close what stays idle, let the rest finish within the grace period, abort what is then left, say
+``Drained``, exit 0. A second SIGTERM, or SIGINT twice: at once. The supervisor's end of the channel closing means that
+it is gone: the same as SIGTERM, so that its successor can bind the ports.
 """
 
 import asyncio

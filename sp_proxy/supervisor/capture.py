@@ -1,7 +1,8 @@
 """The exporter, kept from harming traffic: a fault in it ends delivery, never a worker.
 
-Its stages are kept running by itself (``exporter/keeping.py``), so this is for what cannot be. After such a fault the workers' channels are still read, so that the supervisor hears when a worker is ready, and what
-comes is counted as lost.
+Its stages are kept running by itself (``exporter/keeping.py``), so this is for what cannot be. After such a fault the
+workers' channels are still read, so that the supervisor hears when a worker is ready, and what comes is counted as
+lost.
 """
 
 import socket
