@@ -77,6 +77,9 @@ def drain(
     except ValueError as error:
         say(str(error))
         raise typer.Exit(NOT_WELL) from None
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}")
+        raise typer.Exit(NOT_WELL) from None
     well = True
     for result in results:
         well &= not result.held and not result.spool.problem

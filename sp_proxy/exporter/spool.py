@@ -67,7 +67,10 @@ class Spool:
     @property
     def exists(self) -> bool:
         """An earlier life has left a directory."""
-        return self._files.directory.is_dir()
+        try:
+            return self._files.directory.is_dir()
+        except OSError:  # a folder above may not be looked into, which ``open`` says when there is a need
+            return False
 
     async def open(self) -> None:
         """Take the directory and what is in it. Again is the same as once. Raises SpoolError."""

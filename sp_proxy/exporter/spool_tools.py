@@ -67,7 +67,7 @@ async def send(
     any more, or after ``seconds``. What was not sent stays.
 
     The ``spool.problem`` of an exporter says when its spool could not be opened. Raises ValueError for settings that
-    cannot be used.
+    cannot be used, and OSError where nobody can look for spools.
     """
     on_disk = settings.spool.model_copy(update={"mode": "overflow"})
     settings = settings.model_copy(update={"spool": on_disk})

@@ -126,6 +126,13 @@ def test_drain_to_a_backend_that_is_down(spool, url, capsys, monkeypatch, tmp_pa
     assert captured.err.startswith("sp-proxy: softprobe: ConnectError")
 
 
+@pytest.mark.parametrize("command", ["ls", "check", "drain"])
+def test_a_place_that_nobody_can_look_into(command, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SP_PROXY_SPOOL__DIRECTORY", str(tmp_path / ("n" * 300)))
+    assert main(["spool", command, "--set", "sp_backend_url=http://127.0.0.1:9"]) == 1
+    assert capsys.readouterr().err.endswith(": File name too long\n")
+
+
 def test_drain_beside_a_daemon(spool, capsys):
     owner = SpoolFiles(spool)
     owner.open()

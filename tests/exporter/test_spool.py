@@ -15,6 +15,7 @@ from sp_proxy.core.spool_index import Entry, SpoolLimits
 from sp_proxy.exporter.encode import Payload
 from sp_proxy.exporter.spool import Spool, SpoolFullError
 from sp_proxy.exporter.spool_files import HEAD_BYTES, SpoolFiles, entry_name
+from sp_proxy.exporter.spool_owner import SpoolError
 
 LIMITS = SpoolLimits(max_bytes=10 * (HEAD_BYTES + 100), max_age=100.0)
 
@@ -98,6 +99,13 @@ async def test_it_is_made_when_it_is_needed(tmp_path):
     await life.spool.append(payload(1))
     assert life.spool.exists
     await life.spool.close()
+
+
+async def test_where_nobody_can_look_there_is_none_and_none_can_be_opened(tmp_path):
+    life = Life(tmp_path / ("n" * 300))
+    assert not life.spool.exists
+    with pytest.raises(SpoolError, match="File name too long"):
+        await life.spool.open()
 
 
 async def test_the_oldest_make_room_and_are_counted(tmp_path):
