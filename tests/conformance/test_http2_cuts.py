@@ -67,7 +67,7 @@ def through_tap(client: Iterable[bytes], server: Iterable[bytes]) -> Outcome:
             before = tap.signal
             if before is Signal.RAW:
                 forwarded += piece
-            elif before is Signal.NONE:
+            elif before in {Signal.NONE, Signal.HOLDING}:
                 forwarded += give(piece)
                 if raw(tap):
                     forwarded += held()
