@@ -1,4 +1,7 @@
-"""How the services are: looked at every second in a thread of its own, directly, so nothing of it is captured."""
+"""How the services are: looked at every second, and more often until they are up, in a thread of its own.
+
+Directly, so nothing of it is captured.
+"""
 
 import http.client
 import threading
@@ -10,6 +13,7 @@ from sp_proxy.dev.layout import LOOPBACK
 from sp_proxy.dev.stage import Member
 
 _PAUSE_SECONDS = 1.0
+_STARTING_PAUSE_SECONDS = 0.1
 _TIMEOUT_SECONDS = 2.0
 STARTING, UP, DOWN, RUNNING = "starting", "up", "down", "running"
 
@@ -42,7 +46,8 @@ class Health:
                     # The namespace may go while it is looked at.
                     with suppress(RuntimeError):
                         self._states[member.name] = state_after(self._states[member.name], probe(member))
-            self._end.wait(_PAUSE_SECONDS)
+            starting = STARTING in self.states().values()
+            self._end.wait(_STARTING_PAUSE_SECONDS if starting else _PAUSE_SECONDS)
 
 
 def state_after(before: str, found: str) -> str:
