@@ -30,7 +30,7 @@ def test_the_check_notices_a_byte_that_is_lost(monkeypatch):
 def test_the_fuzzer_finds_nothing_in_a_short_time(tmp_path):
     if importlib.util.find_spec("atheris") is None:
         unavailable("needs atheris, which this platform has no package of")
-    options = [f"-max_total_time={SECONDS}", f"-artifact_prefix={tmp_path}/", "-print_final_stats=1"]
+    options = ["-seed=1", f"-max_total_time={SECONDS}", f"-artifact_prefix={tmp_path}/", "-print_final_stats=1"]
     done = subprocess.run(
         [sys.executable, "-m", "fuzz.http1_tap", *options, str(tmp_path), str(CORPUS)],
         cwd=ROOT,
