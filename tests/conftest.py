@@ -11,8 +11,11 @@ from hypothesis import settings
 settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
 settings.load_profile("deterministic")
 
-REAL = {"benchmarks", "browser", "demo", "deploy", "dev", "e2e", "fuzz"}
-"""Here the tests start daemons, browsers and peers, and wait for them."""
+REAL = {
+    *("addons", "backend", "benchmarks", "browser", "cli", "demo", "deploy", "dev", "doctor", "e2e", "exporter"),
+    *("fuzz", "mitm", "netfilter", "relay", "supervisor"),
+}
+"""Here tests start daemons, browsers and peers, or threads with sockets, and wait for them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
