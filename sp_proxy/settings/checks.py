@@ -43,8 +43,10 @@ def sockets(settings: SettingsModel) -> list[Socket]:
 
 
 def problems(settings: SettingsModel, *, sends: bool = True) -> list[Found]:
-    """Everything in these settings that cannot work; ``sends`` says whether batches are to be uploaded at all."""
-    key = _public_key(settings) if sends else []
+    """Everything in these settings that cannot work; ``sends`` says whether it is a daemon that is to work with them: it
+    needs the secrets, which others need not have.
+    """
+    key = [*_public_key(settings), *_token(settings)] if sends else []
     looks = (_clashes, _loops, _sizes, _exporters, _salt, _engine)
     return [*(found for look in looks for found in look(settings)), *key]
 
@@ -229,6 +231,21 @@ def _public_key(settings: SettingsModel) -> list[Found]:
     text = (
         f"found nothing; needed because the backend {backend} is not on this machine"
         f" (set it here or in {variable(path)}; or send to the embedded backend: backend.enabled: true)"
+    )
+    return [(path, text)]
+
+
+def _token(settings: SettingsModel) -> list[Found]:
+    """A name instead of an address is looked at when it is resolved, at the start."""
+    backend = settings.backend
+    host = backend.listen.host
+    named = host not in _ANY and _ip(host) is None
+    if not backend.enabled or backend.token.get_secret_value() or named or is_loopback(host):
+        return []
+    path: KeyPath = ("backend", "token")
+    text = (
+        f"found nothing; needed because the backend listens on {backend.listen}, not on this machine alone"
+        f" (set it here or in {variable(path)}; or backend.listen: 127.0.0.1:{backend.listen.port})"
     )
     return [(path, text)]
 

@@ -74,6 +74,21 @@ def test_a_listener_that_would_forward_to_itself(listen, upstream):
     assert problem.startswith(f"listen.forward[0].upstream: found {upstream}, which is listen.forward[0].listen itself")
 
 
+@pytest.mark.parametrize("listen", [4318, "0.0.0.0:4318", "[::]:4318", "10.0.0.9:4318"])
+def test_an_embedded_backend_that_others_can_reach_needs_a_token(listen):
+    (problem,) = problems({"backend": {"enabled": True, "listen": listen}, "public_key": "k"}, sends=True)
+    assert problem.startswith("backend.token: found nothing; needed because the backend listens on ")
+    assert "SP_PROXY_BACKEND__TOKEN" in problem
+    assert problems({"backend": {"enabled": True, "listen": listen}}) == []
+    assert problems({"backend": {"enabled": True, "listen": listen, "token": "t"}, "public_key": "k"}, sends=True) == []
+    assert problems({"backend": {"listen": listen}, "public_key": "k"}, sends=True) == []
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "[::1]:1", "localhost:1", "a-name:1"])
+def test_others_need_none(listen):
+    assert problems({"backend": {"enabled": True, "listen": listen}, "public_key": "k"}, sends=True) == []
+
+
 def test_warnings():
     settings = SettingsModel.model_validate(
         {"listen": {"inbound": False, "outbound": False}, "exemptionRules": [{}, {"pathPatterns": []}]}
