@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CANNOT_START = 1
 
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, add_completion=False)
 
 
 class Format(StrEnum):

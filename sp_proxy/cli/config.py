@@ -3,11 +3,16 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sp_proxy.cli.options import WRONG_SETTINGS, ConfigOption, SetOption, load_or_exit, say
+from sp_proxy.cli.options import WRONG_SETTINGS, ConfigOption, SetOption, load_or_exit, say, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sp_proxy.settings.model import SettingsModel
 
 app = typer.Typer(help="Check a configuration, or show what is in force.", add_completion=False)
 
@@ -27,7 +32,8 @@ def check(
 ) -> None:
     """Say whether the daemon would start with FILE and the environment as it is.
 
-    Every problem is one line on standard error, and the exit code is 2; warnings do not change the exit code.
+    Every problem is one line on standard error, and the exit code is 2; warnings do not change the exit code. Keys and
+    certificates that FILE names and that are not here are warnings: they may be where the daemon is.
     """
     settings = load_or_exit(file, assignments).settings
     from sp_proxy.addons.check import read_and_check
@@ -37,6 +43,8 @@ def check(
     except ValueError as error:
         say(str(error))
         raise typer.Exit(WRONG_SETTINGS) from None
+    for missing in _missing(settings):
+        warn(f"{missing}; the daemon does not start without it")
     print(f"{file}: ok")
 
 
@@ -61,6 +69,24 @@ def show(
     import yaml
 
     print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120), end="")
+
+
+def _missing(settings: "SettingsModel") -> "Iterator[str]":
+    """What a start would look for and not find here: the authority for TLS, certificates for uploads."""
+    from sp_proxy.settings.engine import tls_config
+    from sp_proxy.supervisor.authority import check_authority
+
+    try:
+        check_authority(tls_config(settings))
+    except ValueError as error:
+        yield str(error)
+    if settings.upload.ca_file or settings.upload.client_cert_file:
+        from sp_proxy.exporter.pools import tls_context
+
+        try:
+            tls_context(settings.upload)
+        except ValueError as error:
+            yield str(error)
 
 
 def _table(values: dict[str, Any], origins: dict[str, str]) -> list[str]:

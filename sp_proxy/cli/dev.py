@@ -122,6 +122,8 @@ def dev(
         raise typer.BadParameter("either a COMMAND or a --file", param_hint="--file")
     if not command and (port or to or name or host_port):
         raise typer.BadParameter("--port, --to, --name and --host-port are for one COMMAND; a file has its own")
+    if to and not port:
+        raise typer.BadParameter("needs --port, where the application is called", param_hint="--to")
     mocked = _mocked(mock, mock_host or [], database)
     if config or assignments or mocked:
         from sp_proxy.settings.flags import Flag

@@ -51,7 +51,8 @@ def why_not(admin: "Admin") -> str:
             return ""
         return f"not ready: {', '.join(json.loads(body)['reasons'])}"
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer on {host}:{port}: {str(error).lower() or type(error).__name__}"
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"no answer on {host}:{port} ({said.lower()}): no daemon runs, or its admin.listen is another one"
     except (ValueError, KeyError, TypeError):
         return f"what answers on {host}:{port} is not sp-proxy"
     finally:

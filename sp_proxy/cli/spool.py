@@ -67,7 +67,7 @@ def drain(
     import trio
 
     from sp_proxy import logs
-    from sp_proxy.exporter.spool_tools import send
+    from sp_proxy.exporter.spool_tools import find, send
 
     settings = load_or_exit(config, assignments).settings
     logs.configure(settings.log.level, settings.log.format)
@@ -89,6 +89,11 @@ def drain(
             say(f"{result.name}: {result.spool.problem}")
         elif result.held and result.last_error:
             say(f"{result.name}: {result.last_error}")
+    others = [view.directory for view in find(settings, os.environ) if view.entries and not view.exporter]
+    for directory in others:
+        say(f"{directory}: of no exporter in these settings; left as it is")
+    if not results and not others:
+        say("nothing is on disk")
     raise typer.Exit(0 if well else NOT_WELL)
 
 

@@ -43,6 +43,9 @@ def _ask(admin: "Admin") -> dict[str, Any]:
             document["balanced"]
         except (KeyError, TypeError, AttributeError):
             raise ValueError("not the answer of sp-proxy") from None
+    except httpx.ConnectError:
+        say(f"{url}: nobody answers: no daemon runs, or its admin.listen is another one")
+        raise typer.Exit(NOT_WELL) from None
     except (httpx.HTTPError, ValueError) as error:
         say(f"{url}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
         raise typer.Exit(NOT_WELL) from None

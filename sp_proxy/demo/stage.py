@@ -235,15 +235,17 @@ class Stage:
         raise DemoError(f"{what} was not ready within {START_SECONDS:.0f} seconds")
 
 
-def listen_for_backend(port: int | None) -> tuple[socket.socket, bool]:
-    """A socket that listens on the port, and True; without one on the usual port, or on a free one, and False."""
+def listen_for_backend(port: int | None, option: str = "--port") -> tuple[socket.socket, bool]:
+    """A socket that listens on the port, and True; without one on the usual port, or on a free one, and False. ``option``
+    is what the port was given by.
+    """
     wanted = layout.BACKEND_PORT if port is None else port
     try:
         return socket.create_server((LOOPBACK, wanted)), True
     except OSError as error:
         if port is not None:
             raise DemoError(
-                f"--port {port}: {os.strerror(error.errno or 0).lower()}; without --port, a free one is taken"
+                f"{option} {port}: {os.strerror(error.errno or 0).lower()}; without {option}, a free one is taken"
             ) from error
     return socket.create_server((LOOPBACK, 0)), False
 

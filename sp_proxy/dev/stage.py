@@ -128,7 +128,7 @@ class Stage:
 
     def claim_backend_port(self, port: int | None) -> bool:
         """Listen on ``port``; without one on the usual port, or on a free one if that is taken: then returns False."""
-        sock, usual = listen_for_backend(port)
+        sock, usual = listen_for_backend(port, "--dashboard-port")
         self.backend_sockets.append(sock)
         self.stack.callback(sock.close)
         self.backend = BackendApi(sock.getsockname()[1])

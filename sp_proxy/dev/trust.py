@@ -51,7 +51,8 @@ def authority(directory: Path) -> bool:
             except CaError as error:
                 raise DevError(str(error)) from error
     except OSError as error:
-        raise DevError(f"{directory}: {(error.strerror or str(error)).lower()}") from error
+        said = (error.strerror or str(error)).lower()
+        raise DevError(f"{directory}: {said} (XDG_STATE_HOME names the directory that it is in)") from error
     return True
 
 

@@ -44,6 +44,23 @@ def test_a_file_that_is_not_there(capsys):
     assert capsys.readouterr().err == "sp-proxy: nope: no such file\n"
 
 
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("tls: {intercept: [x], ca_directory: /no/such}", "tls.ca_directory: /no/such/sp-proxy-ca.pem does not exist; needed"),
+        ("upload: {ca_file: /no/such}", "upload.ca_file: /no/such: No such file or directory"),
+        ("upload: {client_cert_file: /no/such}", "upload.client_cert_file: /no/such: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_what_a_start_would_not_find_is_a_warning(file, capsys, text, said):
+    assert main(["config", "check", file(f"public_key: k\n{text}\n")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "f.yaml: ok\n"
+    assert captured.err.startswith(f"sp-proxy: warning: {said}")
+    assert captured.err.endswith("; the daemon does not start without it\n")
+    assert captured.err.count("\n") == 1
+
+
 def test_the_environment_counts(file, monkeypatch, capsys):
     assert main(["config", "check", file("strict: raw")]) == 2
     monkeypatch.setenv("SP_PROXY_PUBLIC_KEY", "k")

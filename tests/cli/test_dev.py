@@ -70,6 +70,12 @@ def test_wrong_usage_is_one_line(words, given, tmp_path, monkeypatch, capsys):
     assert given == []
 
 
+def test_an_option_that_needs_another_says_so_by_its_name(given, capsys):
+    assert main(["dev", "--to", "3000", "--", "x"]) == 2
+    said = "sp-proxy dev: Invalid value for --to: needs --port, where the application is called (see sp-proxy dev --help)\n"
+    assert capsys.readouterr().err == said
+
+
 def test_answers_from_an_earlier_run(given, tmp_path):
     kept = tmp_path / "kept.sqlite3"
     kept.touch()

@@ -111,6 +111,12 @@ def test_an_app_with_several_commands(capsys, module):
     assert main(["probe", "b"]) == 7
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_subcommand_has_completion_of_its_own(capsys, name):
+    assert main([name, "--help"]) == 0
+    assert "completion" not in capsys.readouterr().out
+
+
 def test_an_interrupt_is_quiet(capsys, module):
     module("def probe():\n    raise KeyboardInterrupt\n")
     assert main(["probe"]) == 130

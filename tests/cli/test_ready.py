@@ -71,7 +71,7 @@ def closed_port() -> int:
 @pytest.mark.parametrize(
     "port, arguments, code, message",
     [
-        (closed_port, [], 1, "no answer on 127.0.0.1:"),
+        (closed_port, [], 1, " (connection refused): no daemon runs, or its admin.listen is another one"),
         (closed_port, ["--timeout", "0.3s"], 1, "no answer on 127.0.0.1:"),
         (closed_port, ["--timeout", "soon"], 2, "--timeout"),
         (closed_port, ["--set", "admin.enabled=false"], 1, "there is nobody to ask"),

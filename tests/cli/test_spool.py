@@ -116,6 +116,17 @@ def test_drain(spool, capsys):
     assert [path.name for path in spool.iterdir()] == ["lock"]
 
 
+def test_drain_says_what_it_leaves(spool, capsys, monkeypatch):
+    monkeypatch.setenv("SP_PROXY_SP_BACKEND_URL", "http://127.0.0.1:1")
+    assert main(["spool", "drain"]) == 0
+    assert capsys.readouterr() == ("", f"sp-proxy: {spool}: of no exporter in these settings; left as it is\n")
+
+
+def test_nothing_to_drain(capsys, tmp_path):
+    assert main(["spool", "drain", "--set", "public_key=k", "--set", f"spool.directory={tmp_path}/none"]) == 0
+    assert capsys.readouterr() == ("", "sp-proxy: nothing is on disk\n")
+
+
 def test_drain_to_a_backend_that_is_down(spool, url, capsys, monkeypatch, tmp_path):
     down = {"sp_backend_url": "http://127.0.0.1:1", "spool": {"directory": str(tmp_path)}}
     monkeypatch.setenv("SP_PROXY_SP_BACKEND_URL", "http://127.0.0.1:1")

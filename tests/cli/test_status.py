@@ -1,6 +1,7 @@
 """``sp-proxy status`` against a daemon's answer, over a real socket."""
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -117,3 +118,11 @@ def test_nobody_answers(capsys):
 def test_nobody_to_ask(capsys):
     assert main(["status", "--set", "admin.enabled=false"]) == 1
     assert capsys.readouterr().err == "sp-proxy: admin.enabled is false: there is nobody to ask\n"
+
+
+def test_no_daemon_there_is_told_with_what_to_look_at(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    assert main(["status", "--set", f"admin.listen=127.0.0.1:{port}"]) == 1
+    said = f"sp-proxy: http://127.0.0.1:{port}/status: nobody answers: no daemon runs, or its admin.listen is another one\n"
+    assert capsys.readouterr().err == said

@@ -36,6 +36,8 @@ def test_a_port_that_was_asked_for_or_an_error():
         assert sock.getsockname() == ("127.0.0.1", port)
         with pytest.raises(DemoError, match=f"^--port {port}: address already in use; without --port"):
             listen_for_backend(port)
+        with pytest.raises(DemoError, match=f"^--other {port}: .*; without --other,"):
+            listen_for_backend(port, "--other")
 
 
 def test_the_usual_port_or_a_free_one(monkeypatch):

@@ -86,7 +86,7 @@ def test_the_key_is_read_as_its_owner(tmp_path):
 
 def test_what_goes_wrong_is_one_line(kept, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DevError, match="not a directory"):
+    with pytest.raises(DevError, match=r"not a directory \(XDG_STATE_HOME names"):
         trust.authority(tmp_path / "file" / "dev")
     with pytest.raises(DevError, match="no such file"):
         trust.write_files(tmp_path, tmp_path, [])
