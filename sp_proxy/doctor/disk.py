@@ -44,10 +44,24 @@ def examine(settings: SettingsModel, environ: Mapping[str, str]) -> Iterator[Fin
         for name, directory in directories.items():
             yield judge(f"spool of {name}, {directory}", room(directory), settings.spool.max_size, "spool.max_size")
         yield from _contents(settings, environ)
+    yield from _files(settings)
     if settings.backend.enabled and settings.backend.database != ":memory:":
         path = Path(settings.backend.database).absolute()
         most = settings.backend.max_database_size
         yield judge(f"store of the embedded backend, {path}", room(path.parent), most, "backend.max_database_size")
+
+
+def _files(settings: SettingsModel) -> Iterator[Finding]:
+    """What exporters append to. Their directories are not made."""
+    for index, exporter in enumerate(settings.exporters):
+        if exporter.type != "file" or not exporter.path:
+            continue
+        path = Path(exporter.path).absolute()
+        what = f"file of exporters[{index}], {path}"
+        if not path.parent.is_dir():
+            yield judge(what, Room(f"there is no directory {path.parent}"), 0, "")
+        elif not path.exists() or path.is_file():  # a pipe takes what its reader takes
+            yield judge(what, room(path.parent), 2 * exporter.max_size, f"twice exporters[{index}].max_size")
 
 
 def judge(what: str, found: Room, most: int, key: str) -> Finding:

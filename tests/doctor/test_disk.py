@@ -1,5 +1,6 @@
 """Places on disk, real ones."""
 
+import os
 import time
 
 import pytest
@@ -78,3 +79,15 @@ def test_without_a_spool_and_with_a_store(tmp_path):
     first, second = disk.examine(made, {})
     assert first.verdict is Verdict.WARN
     assert str(tmp_path / "s.sqlite3") in second.text
+
+
+def test_files_of_exporters(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    files = [tmp_path / "here.jsonl", tmp_path / "not" / "there.jsonl", tmp_path / "pipe"]
+    exporters = [{"type": "file", "name": f"f{i}", "path": str(path), "max_size": MIB} for i, path in enumerate(files)]
+    here, missing = (f for f in disk.examine(settings(tmp_path, exporters=exporters), {}) if "file of" in f.text)
+    assert here.verdict is not Verdict.FAIL
+    assert here.text.startswith(f"file of exporters[0], {tmp_path}/here.jsonl: ")
+    assert missing.verdict is Verdict.FAIL
+    assert missing.text.endswith(f"there is no directory {tmp_path}/not")
+    assert not files[0].exists()
