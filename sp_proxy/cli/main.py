@@ -7,9 +7,11 @@ To add a subcommand, add one line to ``COMMANDS``: its module and the line that 
 
 Options which several subcommands share are in ``options.py``. A command returns its exit code (None is 0) or raises
 ``typer.Exit``. A subcommand whose module does not exist is not offered. A wrong command line is one line on standard error
-and exit code 2; an interrupt is 130; a reader that went away ends the program quietly, as SIGPIPE would (141).
+and exit code 2; an interrupt is 130; a reader that went away ends the program quietly, as SIGPIPE would (141). Standard
+output that cannot be written is one line, too, and exit code 1.
 """
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -54,9 +56,12 @@ COMMANDS = {
     "config": Subcommand("sp_proxy.cli.config", "Check a configuration, or show what is in force."),
 }
 
+FAILED_EXIT_CODE = 1
 USAGE_EXIT_CODE = 2
 INTERRUPT_EXIT_CODE = 128 + signal.SIGINT
 PIPE_EXIT_CODE = 128 + signal.SIGPIPE
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a write to a file says that cannot grow: where no file is named, it is standard output."""
 
 
 def _exists(name: str) -> bool:
@@ -143,10 +148,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPT_EXIT_CODE
     except BrokenPipeError:
-        # The interpreter flushes once more at its end: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return PIPE_EXIT_CODE
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        _silence()
+        print(f"sp-proxy: standard output: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return FAILED_EXIT_CODE
     return code
+
+
+def _silence() -> None:
+    """The interpreter flushes once more at its end: let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str]) -> int:

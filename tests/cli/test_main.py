@@ -155,3 +155,11 @@ def test_a_reader_that_went_away_is_quiet():
         os.close(writer)
     assert result.returncode == 141
     assert result.stderr == b""
+
+
+@pytest.mark.parametrize("words", [["config", "show", "--set", "public_key=k"], ["--help"], ["--version"]])
+def test_a_disk_that_is_full_is_one_line(words):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run([*SCRIPT, *words], stdout=full, stderr=subprocess.PIPE, check=False, timeout=30)
+    assert result.stderr == b"sp-proxy: standard output: no space left on device\n"
+    assert result.returncode == 1
