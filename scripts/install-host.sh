@@ -14,6 +14,7 @@ source "$(dirname "$0")/environment.sh"
 
 home=/opt/sp-proxy
 units=/usr/local/lib/systemd/system
+[ $# -eq 0 ] || die "$1 is not known: it takes no arguments, and installs for the whole host (docs/hosts.md)"
 [ "$(id -u)" -eq 0 ] || die "this installs for the whole host: run it as root (sudo $0)"
 command -v systemd-sysusers >/dev/null || die "this host has no systemd (systemd-sysusers)"
 

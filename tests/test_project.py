@@ -118,6 +118,19 @@ def test_scripts_that_are_run_are_executable():
     assert [str(file.relative_to(ROOT)) for file in files if not os.access(file, os.X_OK)] == []
 
 
+def test_who_asks_the_installation_for_its_help_has_nothing_installed(tmp_path: Path):
+    (tmp_path / "id").write_text(
+        "#!/bin/sh\necho 1000\n"
+    )  # should it go on: an ordinary user's installation ends at once
+    (tmp_path / "id").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["scripts/install-host.sh", "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    said = "error: --help is not known: it takes no arguments, and installs for the whole host (docs/hosts.md)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
 def test_no_host_of_a_package_registry_stands_in_the_repository():
     assert _containing(REGISTRY_HOSTS) == []
 
