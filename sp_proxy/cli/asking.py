@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sp_proxy.backend.client import Client
 
 FAILED = 1
+_LONGEST = len("upstream_unreachable")
+"""Characters of an error that are shown: all of ours. What others send may be of any length."""
 UrlOption = Annotated[
     str | None,
     typer.Option("--url", metavar="URL", help="The backend; by default the one at backend.listen of the settings."),
@@ -76,7 +78,7 @@ def exchange_line(exchange: dict[str, Any]) -> "Text":
     return Text.assemble(
         (moment(exchange["start_unix_ns"]), "dim"),
         " ",
-        (f"{safe(status)[:12]:>4}", status_style(exchange)),
+        (f"{safe(status)[:_LONGEST]:>4}", status_style(exchange)),
         f" {safe(exchange['method']):<6} ",
         (f"{safe(exchange['service'])} {ways.get(exchange['direction'], '--')}{peer}", "cyan"),
         " ",

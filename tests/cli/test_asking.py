@@ -1,10 +1,12 @@
 import json
+from typing import get_args
 
 import pytest
 from msgspec import structs
 
 from sp_proxy.cli.asking import duration, exchange_line, moment, size, status_style
 from sp_proxy.cli.main import main
+from sp_proxy.core.exchange import ErrorType
 from tests.backend.requests import HOSTILE
 from tests.backend.serving import listener
 from tests.backend.test_model import SUMMARY
@@ -21,6 +23,9 @@ def test_a_line():
     assert " orders -> payment " in line(direction="outbound", peer="payment")
     assert " reset GET" in line(status=0, error="reset")
     assert "goes on" in line(partial=True)
+    for error in filter(None, get_args(ErrorType)):
+        assert f" {error} GET" in line(status=0, error=error)
+    assert f" {'x' * 20} GET" in line(status=0, error="x" * 1000)
     assert "\n" not in line(path=HOSTILE, host=HOSTILE, service=HOSTILE, error=HOSTILE, status=0, method=HOSTILE)
 
 
