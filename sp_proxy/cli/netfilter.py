@@ -105,13 +105,17 @@ def verify(config: ConfigOption = None, assignments: SetOption = None, writer: W
     from sp_proxy.netfilter.install import verify as results
     from sp_proxy.netfilter.verdict import Verdict
 
-    failed = False
+    failed: list[str] = []
     with _errors_in_one_line():
         for result in results(settings, writer):
             print(result, flush=True)
-            failed = failed or result.verdict is Verdict.FAIL
-    if failed:
-        raise typer.Exit(1)
+            if result.verdict is Verdict.FAIL:
+                failed.append(result.line)
+    if not failed:
+        return
+    if failed[0].startswith("rules ") and "netfilter apply" not in failed[0]:
+        say("the rules in the kernel are not those of these settings: sp-proxy netfilter apply writes them")
+    raise typer.Exit(1)
 
 
 @contextmanager
