@@ -20,6 +20,12 @@ RUN = (sys.executable, "-m", "sp_proxy.cli.main", "run")
 TIMEOUT = 60
 
 
+@pytest.fixture(autouse=True)
+def _spool(monkeypatch, tmp_path):
+    """What these daemons cannot deliver is not to wait in this machine's own spool."""
+    monkeypatch.setenv("SP_PROXY_SPOOL__DIRECTORY", str(tmp_path / "spool"))
+
+
 def fails(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, list[str]]:
     """Exit code and lines of a start that fails."""
     done = subprocess.run(
