@@ -263,6 +263,8 @@ class Connection:
                 data = side.splice.rest() + data
             if data:
                 side.received(data)
+            if side is self.downstream and not self.listener.context.strict:
+                self.hold_no_longer()  # directly, the server would have it too, before the reset
             self.close_tap(cause)
             side.other.reset()
         for each in (self.downstream, self.upstream):

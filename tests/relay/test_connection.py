@@ -279,6 +279,31 @@ def test_a_client_s_reset_reaches_a_server_that_does_not_read() -> None:
             assert worker.counters["not_taken:reset"] == 1
 
 
+@pytest.mark.parametrize("strict, arrives", [("raw", b"GET /half HTTP/1.1\r\nhost: "), ("reject", b"")])
+def test_what_is_held_of_a_head_arrives_before_the_client_s_reset(strict: str, arrives: bytes) -> None:
+    """Strictly read, no part of a request may pass that is not known to be whole."""
+    options = {"strict": strict, "detect_timeout": 60.0}
+    with listening() as listener, RunningWorker(listener.getsockname(), options=options) as worker:
+        client = worker.connect()
+        server, _ = listener.accept()
+        with server:
+            server.settimeout(10)
+            client.sendall(b"GET /half HTTP/1.1\r\nhost: ")
+            time.sleep(0.2)  # it must be held when the reset comes
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.close()
+            got = bytearray()
+
+            def read() -> None:
+                while piece := server.recv(1000):
+                    got.extend(piece)
+
+            with pytest.raises(ConnectionResetError):
+                read()
+            assert bytes(got) == arrives
+        worker.wait(lambda: worker.gauges.get("connections_open") == 0)
+
+
 def test_clients_that_go_at_once_do_not_close_what_is_not_theirs(capfd: pytest.CaptureFixture[str]) -> None:
     """A descriptor that is closed twice is another connection's the second time."""
     with listening() as listener, RunningWorker(listener.getsockname()) as worker:
