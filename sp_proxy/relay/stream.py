@@ -316,6 +316,7 @@ class Stream:
                 with memoryview(out) as view, view[:BULK_READ] as piece:
                     sent = self._send(piece)
             except (BlockingIOError, InterruptedError):
+                self._wait_for(self._events | WRITABLE)  # ``watch`` has asked for it anew
                 return
             except OSError as error:
                 out.clear()

@@ -201,7 +201,7 @@ SWITCHING = [
             until(PING),
             close,
         ],
-        (("GET", "/t", 101),),
+        (("GET", "/t", 101, "upstream_aborted"),),
     ),
     Check("h2c-upgrade-ignored", [send(H2C), until(b"done"), close], answers(OK), (GET,)),
     Check(

@@ -135,6 +135,20 @@ def test_who_writes_ahead_waits_and_goes_on():
     run(test)
 
 
+def test_what_waits_still_goes_when_the_stream_is_watched_anew():
+    """As when a client of the explicit proxy, slow to take one origin's answer, is connected to the next."""
+
+    async def test(rig: Rig) -> None:
+        for _ in range(8):
+            rig.stream.write(DATA)
+        assert rig.stream.pending
+        rig.stream.watch(reading=True)
+        rig.stream.finish()
+        assert await rig.all_of_peer() == DATA * 8
+
+    run(test)
+
+
 def test_who_waited_before_a_splice_waits_after_it_too():
     """A splice begins when what was written before has been taken: nobody may be thought to wait then."""
 
