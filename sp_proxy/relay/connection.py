@@ -202,7 +202,7 @@ class Connection:
 
     def hold_no_longer(self) -> None:
         """What is held of the client's bytes goes on, if it may."""
-        if self._hold_timer is not None:
+        while self._hold_timer is not None:  # the tap to which a connection is given may hold it in its turn
             self._hold_timer.cancel()
             self._held_long_enough()
 

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import struct
+import time
 from collections import defaultdict
 
 import pytest
@@ -76,10 +78,10 @@ def origin():
         yield listening
 
 
-def running(origin: socket.socket, engine: Engine, rules: HandOverRules) -> RunningWorker:
+def running(origin: socket.socket, engine: Engine, rules: HandOverRules, **options: object) -> RunningWorker:
     return RunningWorker(
         origin.getsockname(),
-        options=engine.options(rules),
+        options=engine.options(rules) | options,
         pass_fds=(engine.sending.fileno(), engine.state_fd),
     )
 
@@ -167,3 +169,19 @@ def test_a_slow_beginning_is_let_go_in_time(origin, engine):
         with upstream:
             upstream.settimeout(10)
             assert upstream.recv(100) == b"G"
+
+
+def test_what_is_held_for_two_reasons_arrives_before_the_client_s_reset(origin, engine):
+    """It may be a WebSocket's, which is the mitm worker's; and it is half a head, which is held for that in its turn."""
+    rules = HandOverRules(websocket=True)
+    with running(origin, engine, rules, detect_timeout=60.0) as worker, worker.connect() as client:
+        server, _ = origin.accept()
+        with server:
+            server.settimeout(10)
+            client.sendall(b"GET /half HTTP/1.1\r\nhost: ")
+            time.sleep(0.2)  # it must be held when the reset comes
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            assert server.recv(1000) == b"GET /half HTTP/1.1\r\nhost: "
+            with pytest.raises(ConnectionResetError):
+                server.recv(1000)
