@@ -135,7 +135,7 @@ HOSTILE = {
     "closes the channel": """
         import os
         def exchange(ex):
-            os.closerange(0, 100)
+            os.closerange(0, 4096)
     """,
     "ends the process": """
         import os
@@ -155,7 +155,7 @@ HOSTILE = {
     "writes into the channel": """
         import os
         def exchange(ex):
-            for descriptor in range(3, 200):
+            for descriptor in range(3, 4096):
                 try:
                     os.write(descriptor, b"x" * 100)
                 except OSError:
