@@ -4,7 +4,7 @@
 """
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from tests.taps.conversations import MUTATIONS, conversations, mutated
 from tests.taps.disagreements.case import Disagreement
@@ -50,8 +50,7 @@ def assert_alike(tap: Reading, other: Reading) -> None:
     """What both have read is the same. Where the other stopped by itself (it refused, it closed), only up to there."""
     if tap.outcome == "refused":
         return
-    upgrade = any(name.lower() == b"upgrade" for each in other.messages for name, _ in each.fields)
-    if tap.outcome == other.outcome == "read" and not upgrade:  # behind which the tap waits for the answer
+    if tap.outcome == other.outcome == "read":
         assert tap.messages == other.messages
     else:
         common = min(len(tap.messages), len(other.messages))
@@ -72,6 +71,7 @@ def test_valid_requests_are_read_alike(conversation):
 @given(conversations(replaced=False), MUTATIONS)
 def test_broken_requests_that_both_accept_are_read_alike(conversation, mutations):
     data = mutated(b"".join(each.sent for each in conversation), mutations)
+    assume(b"upgrade" not in data.lower())  # behind which the tap waits for the answer
     tap = tap_requests(data)
     for other in (h11_requests(data), llhttp_requests(data)):
         assert_alike(tap, other)
