@@ -3,6 +3,10 @@
 The set's own descriptor is watched by the event loop, which goes on to serve timers, signals and all that is rare. A loop's
 transports do the same work at twice the price for a connection that carries one request: 131 µs against 82 for a relay that
 does nothing else (the kernel takes 65 of either).
+
+Where two programs on one machine talk over one connection, most of a round trip is falling asleep and being woken: a worker that
+waits awake for what comes within some µs makes 1.7 times the round trips, for the same CPU time a request. So it does, as long as
+that mostly comes; when it does not, it tries again ever more seldom.
 """
 
 import asyncio
@@ -10,6 +14,7 @@ import logging
 import select
 import socket
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Final
 
 log = logging.getLogger(__name__)
@@ -22,10 +27,18 @@ BROKEN: Final = select.EPOLLERR
 HUNG_UP: Final = select.EPOLLHUP
 """Both directions have ended. Like BROKEN, it is told even to those who wait for nothing, again and again."""
 MAX_EVENTS: Final = 256
-"""Taken in one turn; then the loop has its own."""
+"""Taken at once."""
+TURN_NS: Final = 2_000_000
+"""After so long a turn the loop has its own: timers, signals, the channel to the exporter."""
+AWAKE_NS: Final = 50_000
+"""How long to wait awake: what a program on the same machine takes for a short answer, and what sleep and waking cost here."""
+MAX_SKIPPED: Final = 511
+"""A wait that is in vain costs 50 µs once in so many turns."""
 
 Handler = Callable[[int], None]
 """Takes the events of one descriptor. Must not raise."""
+Events = list[tuple[int, int]]
+"""Descriptors, and what is to be told of them."""
 
 
 class Poller:
@@ -37,6 +50,8 @@ class Poller:
         self._handlers: dict[int, Handler] = {}
         self._closing: list[socket.socket] = []
         self._turning = False
+        self._skipped = 0  # between the latest wait that was in vain and the next one
+        self._to_skip = 0  # of them, those that are left
         loop.add_reader(self._epoll.fileno(), self._turn)
 
     def register(self, descriptor: int, events: int, handler: Handler) -> None:
@@ -56,8 +71,8 @@ class Poller:
     def close(self, sock: socket.socket) -> None:
         """Forget and close a socket that was registered and is nobody else's (else ``unregister`` it first).
 
-        It is closed at the end of the turn: until then no other can get its number, to which events may still be told.
-        The kernel forgets what is closed: asking it to would be one of 20 system calls of a connection.
+        It is closed when all that was told with the present event has been: until then no other can get its number, to which
+        events may still be told. The kernel forgets what is closed: asking it to would be one of 20 system calls of a connection.
         """
         self._handlers.pop(sock.fileno(), None)
         if self._turning:
@@ -66,10 +81,20 @@ class Poller:
             sock.close()
 
     def _turn(self) -> None:
+        end = perf_counter_ns() + TURN_NS
+        poll = self._epoll.poll
+        found = poll(0, MAX_EVENTS)
+        while found:
+            self._tell(found)
+            if perf_counter_ns() > end:
+                return
+            found = poll(0, MAX_EVENTS) or self._wait_awake()
+
+    def _tell(self, found: Events) -> None:
         self._turning = True
         handlers = self._handlers
         try:
-            for descriptor, events in self._epoll.poll(0, MAX_EVENTS):
+            for descriptor, events in found:
                 handler = handlers.get(descriptor)
                 if handler is not None:
                     handler(events)
@@ -80,6 +105,22 @@ class Poller:
                 self._closing = []
                 for sock in closing:
                     sock.close()
+
+    def _wait_awake(self) -> Events:
+        """What comes within the time to wait awake, if it is one of the turns in which to do that."""
+        if self._to_skip:
+            self._to_skip -= 1
+            return []
+        poll = self._epoll.poll
+        end = perf_counter_ns() + AWAKE_NS
+        while True:
+            found = poll(0, MAX_EVENTS)
+            if found:
+                self._skipped >>= 1  # one in vain outweighs three that are not: they save about as much as it costs
+                return found
+            if perf_counter_ns() > end:
+                self._to_skip = self._skipped = min(MAX_SKIPPED, self._skipped << 3 | 1)
+                return found
 
     def stop(self) -> None:
         """The worker ends."""

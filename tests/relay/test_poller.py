@@ -1,11 +1,14 @@
 """The epoll set of a worker's connections: who is told what, and when a descriptor may be used again."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 
+import pytest
 import uvloop
 
+from sp_proxy.relay import poller as poller_module
 from sp_proxy.relay.poller import READABLE, WRITABLE, Poller
 
 
@@ -80,5 +83,110 @@ def test_outside_of_a_turn_a_socket_is_closed_at_once():
         assert ours.fileno() == -1
         assert theirs.recv(1) == b""
         theirs.close()
+
+    run(test)
+
+
+def test_the_loop_has_its_turn_while_there_is_always_something():
+    async def test(poller: Poller) -> None:
+        ours, theirs = socket.socketpair()
+        told = 0
+
+        def handler(_events: int) -> None:
+            nonlocal told
+            told += 1  # nothing is read: it is told again and again
+
+        with ours, theirs:
+            poller.register(ours.fileno(), READABLE, handler)
+            theirs.send(b"a")
+            for _ in range(3):
+                before = told
+                await asyncio.sleep(0.001)
+                assert told > before + 1, "more than once in a turn"
+            poller.unregister(ours.fileno())
+
+    run(test)
+
+
+class Reader:
+    """A registered socket, what was read from it, and its other end."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.read: list[bytes] = []
+        self._come = asyncio.Event()
+        self._ours, self._theirs = socket.socketpair()
+        poller.register(self._ours.fileno(), READABLE, self._on_events)
+
+    def _on_events(self, _events: int) -> None:
+        self.read.append(self._ours.recv(10))
+        self._come.set()
+
+    def send(self) -> None:
+        """Send it a byte."""
+        self._theirs.send(b"a")
+
+    async def turn(self) -> int:
+        """Send it a byte; how many it has read in the turn."""
+        self._come.clear()
+        self.read.clear()
+        self.send()
+        await self._come.wait()
+        return len(self.read)
+
+    def close(self) -> None:
+        """Both ends."""
+        self._ours.close()
+        self._theirs.close()
+
+
+class Clock:
+    """Of which nothing but the poller's waiting reads: a µs passes with each look, and at some of them something is done."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.at: dict[int, Callable[[], object]] = {}
+
+    def __call__(self) -> int:
+        self.looks += 1
+        self.at.get(self.looks, int)()
+        return self.looks * 1000
+
+    def begin(self, at: dict[int, Callable[[], object]] | None = None) -> None:
+        """Count anew, and do this at these looks."""
+        self.looks = 0
+        self.at = at or {}
+
+
+def test_what_comes_soon_is_waited_for_awake(monkeypatch: pytest.MonkeyPatch):
+    clock = Clock()
+    monkeypatch.setattr(poller_module, "perf_counter_ns", clock)
+
+    async def test(poller: Poller) -> None:
+        with contextlib.closing(Reader(poller)) as reader:
+            clock.begin({20: reader.send, 40: reader.send})
+            assert await reader.turn() == 3
+            assert 90 <= clock.looks < 100, "50 µs behind the last it ended"
+
+    run(test)
+
+
+def test_what_does_not_come_soon_is_waited_for_ever_more_seldom(monkeypatch: pytest.MonkeyPatch):
+    clock = Clock()
+    monkeypatch.setattr(poller_module, "perf_counter_ns", clock)
+
+    async def waits(reader: Reader) -> bool:
+        clock.begin()
+        await reader.turn()
+        return clock.looks > 50
+
+    async def test(poller: Poller) -> None:
+        with contextlib.closing(Reader(poller)) as reader:
+            assert [number for number in range(1200) if await waits(reader)] == [0, 2, 12, 86, 598, 1110]
+            for _ in range(1200, 1110 + 512):
+                await waits(reader)
+            # Once it has come often enough, it is waited for again.
+            clock.begin({10 * number: reader.send for number in range(1, 10)})
+            assert await reader.turn() == 10
+            assert [await waits(reader) for _ in range(4)] == [False, True, False, False]
 
     run(test)
