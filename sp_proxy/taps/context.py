@@ -14,6 +14,7 @@ from sp_proxy.core.head_edits import HeadHooks
 from sp_proxy.core.inject import Injector
 from sp_proxy.core.rules import Policy
 from sp_proxy.taps.http1_heads import Heads
+from sp_proxy.taps.http2_heads import Http2Heads
 from sp_proxy.taps.labels import Labels
 
 
@@ -41,11 +42,14 @@ class TapContext:
     """Operators' request hooks; None nearly always."""
     heads: Heads = field(init=False)
     """Reads heads of HTTP/1.x for this context."""
+    http2_heads: Http2Heads = field(init=False)
+    """Likewise of HTTP/2."""
 
     def __post_init__(self) -> None:
         """Make what follows from the rest."""
         heads = Heads(self.direction, self.policy, self.injector, strict=self.strict, hooks=self.hooks)
         object.__setattr__(self, "heads", heads)
+        object.__setattr__(self, "http2_heads", Http2Heads(self.direction, self.policy, self.injector))
 
     def went_raw(self, reason: str, port: int) -> None:
         """Count a connection to this port which passes unread from now on."""

@@ -13,6 +13,8 @@ Rules it keeps:
 - Memory is bounded: the header block, its number of frames, the tables, the open streams, what is kept of exchanges.
 """
 
+from struct import Struct
+
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
 from sp_proxy.taps.hpack import HpackError
@@ -28,6 +30,8 @@ _WHOLE = frozenset((_HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATI
 _END_STREAM = _ACK = 0x1
 _END_HEADERS, _PADDED = 0x4, 0x8
 _FRAME_HEADER = 9
+_frame_header = Struct(">IBI").unpack_from
+"""Length and type, flags, stream id with a reserved bit (section 4.1)."""
 _SETTINGS_HEADER_TABLE_SIZE, _SETTINGS_MAX_FRAME_SIZE, _SETTINGS_MAX_HEADER_LIST_SIZE = 1, 5, 6
 MAX_DECODED_BYTES = 8 * 1024 * 1024
 """Of the header lists in one read, which has at most 256 KiB: a byte may stand for 4,000 of them (RFC 7541 section 7.3), and
@@ -209,9 +213,10 @@ class Http2Tap:
                 if size - at < _FRAME_HEADER:
                     side.needed = _FRAME_HEADER
                     break
-                length = int.from_bytes(data[at : at + 3])
-                kind, flags = data[at + 3], data[at + 4]
-                stream_id = int.from_bytes(data[at + 5 : at + 9]) & 0x7FFFFFFF
+                length, flags, stream_id = _frame_header(data, at)
+                kind = length & 0xFF
+                length >>= 8
+                stream_id &= 0x7FFFFFFF
                 if side.block_id and (kind != _CONTINUATION or stream_id != side.block_id):
                     raise UnexpectedError("h2_interrupted_block")  # section 4.3
                 if kind not in _WHOLE:

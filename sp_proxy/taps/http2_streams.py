@@ -3,16 +3,15 @@
 Memory is bounded: the open streams, and what their exchanges keep.
 """
 
-import re
-
 from sp_proxy.core.exchange import ErrorType
-from sp_proxy.core.grpc_messages import CallMessages, is_call
+from sp_proxy.core.grpc_messages import CallMessages
 from sp_proxy.core.head_edits import captured, joined
 from sp_proxy.core.inject import RANDOM_BITS
 from sp_proxy.taps import partials
 from sp_proxy.taps.context import Endpoints, TapContext
-from sp_proxy.taps.hpack import Block, Field, encode_unindexed, literal
+from sp_proxy.taps.hpack import Block, encode_unindexed, literal
 from sp_proxy.taps.http2_blocks import additions, lines, list_size, with_authority, without
+from sp_proxy.taps.http2_heads import parts
 from sp_proxy.taps.http2_sides import UnexpectedError
 from sp_proxy.taps.open_exchange import OpenExchange
 
@@ -22,20 +21,6 @@ MAX_OPEN_BYTES = 16 * 1024 * 1024
 """What the open exchanges of one connection may keep for capture: 128 with two whole bodies. Beyond it new ones are not
 captured, and no more is kept of the others."""
 _MAX_UNWATCHED = 65536
-_ends_a_line = re.compile(rb"[\r\n\0]").search
-
-
-def _parts(fields: list[Field]) -> tuple[dict[bytes, bytes], list[Field]]:
-    """Pseudo-header fields (section 8.3), and the others."""
-    pseudo: dict[bytes, bytes] = {}
-    regular = []
-    for field in fields:
-        name = field[0]
-        if name[:1] == b":":
-            pseudo[name] = field[1]
-        else:
-            regular.append(field)
-    return pseudo, regular
 
 
 class Stream:
@@ -181,45 +166,37 @@ class Streams:
             raise UnexpectedError("h2_stream_id")  # section 5.1.1
         self._last_id = stream_id
         context = self._context
-        pseudo, regular = _parts(block.fields)
-        fields = lines(regular) if len(regular) + len(pseudo) == len(block.fields) else None  # none of them twice
-        method = pseudo.get(b":method", b"")
-        authority = pseudo.get(b":authority", b"")
-        target = pseudo.get(b":path", authority)
-        if fields is None or not method or _ends_a_line(target + authority + method):
+        head = context.http2_heads.request(block)
+        if head is None:
             context.counters["h2_malformed_requests"] += 1  # section 8.1.1: a matter between the two ends
             return encode_unindexed(block) if self.anew else None
-        fields = b"\r\n" + fields
-        lower = fields.lower()
-        if not authority and (at := lower.find(b"\r\nhost:")) >= 0:
-            authority = fields[at + 7 : fields.find(b"\r\n", at + 7)].strip(b" \t")
-        decision = context.policy.request(context.direction, method, target, authority, lower)
-        context.counters[decision.counter] += 1
+        decision, fields = head.decision, head.fields
+        context.counters[head.counter] += 1
         exchange = OpenExchange(
             context,
             self._endpoints,
             context.unix_ns(),
-            method,
-            target,
-            authority,
+            head.method,
+            head.target,
+            head.authority,
             "2",
             decision.capture,
             decision.rule,
+            head.scheme,
         )
-        if pseudo.get(b":scheme") == b"https":
-            exchange.scheme = "https"
-        exchange.may_tunnel = method == b"CONNECT"
-        if decision.capture and is_call(lower):
+        exchange.may_tunnel = head.method == b"CONNECT"
+        if decision.capture and head.call:
             exchange.messages = CallMessages()
         result = None
         if decision.inject:
-            plan = context.injector.plan(lower, fields, context.random_bits(RANDOM_BITS))
+            random_bits = context.random_bits(RANDOM_BITS)
+            injector = context.injector
+            plan = injector.fresh_plan(random_bits) if head.plain else injector.plan(head.lower, fields, random_bits)
             kept = block
             if context.hooks is not None:
-                edit = context.hooks.edit(context.direction, method, target, authority, fields)
+                edit = context.hooks.edit(context.direction, head.method, head.target, head.authority, fields)
                 if edit is not None:
-                    named = b":authority" in pseudo
-                    plan = joined(plan, edit, lower, host=not named)
+                    plan = joined(plan, edit, head.lower, host=not head.named)
                     exchange.capture, exchange.tags = captured(decision, edit), edit.tags
                     if edit.authority:
                         exchange.authority = edit.authority
@@ -236,7 +213,7 @@ class Streams:
                 if kept is not block or self.anew:
                     self.anew = True
                     result = encode_unindexed(kept) + additions(plan)
-                    fields = b"\r\n" + (lines(_parts(kept.fields)[1]) or b"")
+                    fields = b"\r\n" + (lines(parts(kept.fields)[1]) or b"")
                 else:
                     result = encoded + additions(plan)
                 fields += plan.lines
@@ -294,19 +271,17 @@ class Streams:
         if stream.answered:
             exchange.response_trailers = self._keep_trailers(stream, block)
             return None
-        pseudo, regular = _parts(block.fields)
-        status = pseudo.get(b":status", b"")
-        fields = lines(regular)
-        if len(status) != 3 or not status.isdigit() or fields is None:
+        head = self._context.http2_heads.response(block)
+        if head is None:
             self._context.counters["h2_malformed_responses"] += 1
             exchange.abandon("protocol_error")
             self._stop_watching(stream_id)
             return None
-        if status[:1] == b"1":
+        if 100 <= head.status < 200:
             return None  # section 8.1: an interim response
         stream.answered = True
-        lower = b"\r\n" + fields.lower()
-        exchange.begin_response(self._context.unix_ns(), int(status), fields, self._context.policy.response(lower))
+        fields = head.fields
+        exchange.begin_response(self._context.unix_ns(), head.status, fields, head.skipped)
         if exchange.capture:
             if len(fields) > self._context.max_head_size:
                 exchange.give_up()
@@ -314,13 +289,13 @@ class Streams:
             else:
                 stream.kept += len(fields)
                 self._kept += len(fields)
-        if exchange.may_tunnel and status[:1] == b"2":
+        if exchange.may_tunnel and 200 <= head.status < 300:
             # section 8.5 and RFC 8441: a tunnel; what passes in it is not content
             self._context.counters["tunnels:connect"] += 1
             self._stop_watching(stream_id)
             exchange.finish("")
         plan = exchange.plan
-        if plan is not None and lower.find(b"\r\ntraceparent:") >= 0:
+        if plan is not None and head.traced:
             span_id = self._context.random_bits(64) or 1
             return encoded + literal(b"traceparent", b"00-%b-%016x-01" % (plan.trace_id, span_id))
         return None

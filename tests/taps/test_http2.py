@@ -190,7 +190,7 @@ def test_a_fault_of_ours_loses_nothing(size: int, monkeypatch: pytest.MonkeyPatc
     both = Watched()
     ping = frame(6, 0, 0, bytes(8))
     sent = ping + frame(1, 0, 1, BLOCK[:5]) + frame(9, 4, 1, BLOCK[5:]) + ping
-    monkeypatch.setattr(Injector, "plan", lambda *_: 1 / 0)
+    monkeypatch.setattr(Injector, "fresh_plan", lambda *_: 1 / 0)
     forwarded = bytearray()
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
 
