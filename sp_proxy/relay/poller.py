@@ -26,8 +26,8 @@ WRITABLE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLERR
 HUNG_UP: Final = select.EPOLLHUP
 """Both directions have ended. Like BROKEN, it is told even to those who wait for nothing, again and again."""
-MAX_EVENTS: Final = 256
-"""Taken at once."""
+MAX_EVENTS: Final = 64
+"""Told in one round, at whose end the answers go out."""
 TURN_NS: Final = 2_000_000
 """After so long a turn the loop has its own: timers, signals, the channel to the exporter."""
 AWAKE_NS: Final = 50_000
@@ -50,6 +50,7 @@ class Poller:
         self._handlers: dict[int, Handler] = {}
         self._closing: list[socket.socket] = []
         self._turning = False
+        self._at_end: list[Callable[[], None]] = []
         self._skipped = 0  # between the latest wait that was in vain and the next one
         self._to_skip = 0  # of them, those that are left
         loop.add_reader(self._epoll.fileno(), self._turn)
@@ -80,6 +81,12 @@ class Poller:
         else:
             sock.close()
 
+    def at_end(self, call: Callable[[], None]) -> bool:
+        """Call this, which must not raise, when all that is being told has been; False if nothing is."""
+        if self._turning:
+            self._at_end.append(call)
+        return self._turning
+
     def _turn(self) -> None:
         end = perf_counter_ns() + TURN_NS
         poll = self._epoll.poll
@@ -100,6 +107,11 @@ class Poller:
                     handler(events)
         finally:
             self._turning = False
+            at_end = self._at_end
+            if at_end:
+                for call in at_end:
+                    call()
+                at_end.clear()
             closing = self._closing
             if closing:
                 self._closing = []

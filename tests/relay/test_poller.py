@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import uvloop
@@ -113,12 +114,14 @@ class Reader:
 
     def __init__(self, poller: Poller) -> None:
         self.read: list[bytes] = []
+        self.then: Callable[[], object] = int
         self._come = asyncio.Event()
         self._ours, self._theirs = socket.socketpair()
         poller.register(self._ours.fileno(), READABLE, self._on_events)
 
     def _on_events(self, _events: int) -> None:
         self.read.append(self._ours.recv(10))
+        self.then()
         self._come.set()
 
     def send(self) -> None:
@@ -188,5 +191,24 @@ def test_what_does_not_come_soon_is_waited_for_ever_more_seldom(monkeypatch: pyt
             clock.begin({10 * number: reader.send for number in range(1, 10)})
             assert await reader.turn() == 10
             assert [await waits(reader) for _ in range(4)] == [False, True, False, False]
+
+    run(test)
+
+
+def test_what_is_to_be_done_at_the_end_of_a_round_is_done_behind_all_that_was_told():
+    async def test(poller: Poller) -> None:
+        with contextlib.closing(Reader(poller)) as one, contextlib.closing(Reader(poller)) as two:
+            order: list[str] = []
+            assert not poller.at_end(partial(order.append, "never")), "nothing is being told"
+
+            def told(name: str) -> None:
+                order.append(name)
+                assert poller.at_end(partial(order.append, "behind " + name))
+
+            one.then, two.then = partial(told, "one"), partial(told, "two")
+            two.send()
+            await one.turn()
+            assert sorted(order[:2]) == ["one", "two"]
+            assert order[2:] == ["behind " + name for name in order[:2]]
 
     run(test)

@@ -1,6 +1,7 @@
 """One end of a relayed connection, over real sockets: what it is given arrives, and what becomes of it is told."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import pytest
 import uvloop
 
 from sp_proxy.relay.poller import READABLE, URGENT, Poller
-from sp_proxy.relay.stream import Stream
+from sp_proxy.relay.stream import MAX_LATER_BYTES, Stream
 
 DATA = bytes(range(256)) * 8192
 
@@ -17,16 +18,18 @@ DATA = bytes(range(256)) * 8192
 class Recording(Stream):
     """Keeps what it is told."""
 
-    __slots__ = ("end_seen", "seen", "spliced")
+    __slots__ = ("end_seen", "seen", "spliced", "then")
 
     def __init__(self, connection: "Connection") -> None:
         super().__init__(connection)  # type: ignore[arg-type]
         self.seen = b""
         self.end_seen = False
         self.spliced = False
+        self.then: Callable[[], object] = int
 
     def received(self, data: bytes) -> None:
         self.seen += data
+        self.then()
 
     def received_end(self) -> None:
         self.end_seen = True
@@ -166,6 +169,70 @@ def test_who_waited_before_a_splice_waits_after_it_too():
         rig.source.send(b"more")
         await asyncio.sleep(0.05)
         assert rig.feeder.seen == b""
+
+    run(test)
+
+
+def arrived(sock: socket.socket) -> bytes:
+    """All that is there."""
+    received = b""
+    with contextlib.suppress(BlockingIOError):
+        while piece := sock.recv(1 << 20):
+            received += piece
+    return received
+
+
+@pytest.mark.parametrize("then", ["finish", "close", "reset", "abort", "urge", "ask", "take_back", "write much", ""])
+def test_what_is_written_in_a_round_goes_out_at_its_end_and_before_what_follows(then: str):
+    async def test(rig: Rig) -> None:
+        stream = rig.stream
+        before: list[bytes] = []
+        after: list[bytes] = []
+
+        def write() -> None:
+            stream.write(b"one ")
+            stream.write(b"two")
+            before.append(arrived(rig.peer))
+            match then:
+                case "finish" | "close" | "reset" | "abort" | "take_back":
+                    assert not getattr(stream, then)()
+                case "urge":
+                    stream.write_urgent(b"!")
+                case "ask":
+                    assert stream.pending == 0
+                case "write much":
+                    stream.write(bytes(MAX_LATER_BYTES))
+            after.append(arrived(rig.peer))
+
+        rig.feeder.then = write
+        rig.source.send(b"go")
+        await rig.until(lambda: after)
+        assert before == [b""]
+        sent = b"one two" + bytes(MAX_LATER_BYTES if then == "write much" else 0)
+        if not then:
+            assert after == [b""]
+            await rig.until(lambda: arrived(rig.peer) == sent)
+        else:
+            assert after == [sent]
+        if then in {"finish", "close", "abort"}:
+            assert rig.peer.recv(1) == b""
+        elif then == "reset":
+            with pytest.raises(ConnectionResetError):
+                rig.peer.recv(1)
+
+    run(test)
+
+
+def test_what_is_written_in_a_round_is_nobodys_when_the_stream_is_lost_in_it():
+    async def test(rig: Rig) -> None:
+        def write() -> None:
+            rig.stream.write(b"one")
+            rig.stream.lose(ConnectionResetError())
+
+        rig.feeder.then = write
+        rig.source.send(b"go")
+        await rig.until(lambda: rig.connection.losses)
+        assert arrived(rig.peer) == b""
 
     run(test)
 
