@@ -18,7 +18,7 @@ MAX_BUFFERED_BYTES = 16 * 1024 * 1024
 FLUSH_INTERVAL = 0.005
 """Seconds that a record waits for others; what a worker that is killed loses beside its unfinished exchanges."""
 MAX_FRAME_RECORDS = 128
-MAX_FRAME_CONTENT = 64 * 1024
+MAX_FRAME_CONTENT = 96 * 1024
 """Bytes of bodies and fields after which a frame is closed. The memory of a frame beyond 128 KiB is not the heap's but mapped, and
 grows and shrinks page by page: 1.9 µs a record of 3 KB instead of 0.4, most of the time. With one more
 record of the largest size that bodies can be set to (two of 16 MiB) it stays well below ``frames.MAX_FRAME_BYTES``, which a receiver

@@ -1,7 +1,7 @@
 """Detectors: what a secret looks like wherever it stands.
 
-All of them look at a text in one pass of an automaton (``Detectors.scan`` is a part of the redactor's own scan); only a
-hit costs more. A text which was cut at the capture limit may end with the beginning of a secret, of which less is needed
+All of them look at a text in one pass of an automaton (``Detectors.scan``); only a hit costs more, and that of one detector
+only its own search. A text which was cut at the capture limit may end with the beginning of a secret, of which less is needed
 there (``tails``).
 
 They are made for few false alarms in ids, times and decimals: a card number has a known issuer's first digits and
@@ -9,14 +9,14 @@ length, and the right check digit (ISO/IEC 7812-1, Luhn).
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from sp_proxy.core.redact.action import Action, splice
 from sp_proxy.core.redact.config import DetectorName
-from sp_proxy.core.redact.engine import Engine, Find, Span
+from sp_proxy.core.redact.engine import Engine, Find, Scan, Span
 
 _ISSUERS: Final = (
     # First digits, lengths. Visa's old 13 digits are left out: EAN-13 article numbers look the same.
@@ -174,6 +174,10 @@ class _Detector(Struct, frozen=True):
         return [span for start, end in found for span in self.verify(text, start, end)]
 
 
+def _finds_nothing(_: bytes) -> None:
+    """When no detector is on."""
+
+
 class Detectors:
     """Those that are on."""
 
@@ -191,6 +195,8 @@ class Detectors:
             for name, action in actions.items()
             for kind in [KINDS[name]]
         ]
+        self.scan: Scan = engine.scanner(self.hints) if self.hints else _finds_nothing
+        """Which hints a text matches, by index."""
 
     def __bool__(self) -> bool:
         return bool(self._detectors)
@@ -200,17 +206,26 @@ class Detectors:
 
         An action that drops is for the caller to take; its secrets are replaced meanwhile.
         """
-        return self._redact(text, lambda detector: detector.finders, verified=True)
+        hits = self.scan(text)
+        if not hits:
+            return text, None
+        hinted = [self._detectors[index] for index in sorted(hits)]
+        return self._redact(text, hinted, lambda detector: detector.finders, verified=True)
 
     def redact_tail(self, text: bytes) -> tuple[bytes, Action | None]:
         """Likewise, the beginning of a secret at the end of a text that was cut. Take the whole ones away first."""
-        return self._redact(text, lambda detector: detector.tails, verified=False)
+        return self._redact(text, self._detectors, lambda detector: detector.tails, verified=False)
 
     def _redact(
-        self, text: bytes, finders: Callable[[_Detector], tuple[Find, ...]], *, verified: bool
+        self,
+        text: bytes,
+        detectors: Sequence[_Detector],
+        finders: Callable[[_Detector], tuple[Find, ...]],
+        *,
+        verified: bool,
     ) -> tuple[bytes, Action | None]:
         first: Action | None = None
-        for detector in self._detectors:
+        for detector in detectors:
             for find in finders(detector):
                 spans = detector.spans(find, text) if verified else find(text)
                 if spans:

@@ -62,7 +62,7 @@ class Redactor:
         self._query = Names(engine, [(name, action) for rule, action in rules for name in rule.query])
         self._cookies = Names(engine, [(name, action) for rule, action in rules for name in rule.cookies])
         self._detectors = Detectors(engine, actions)
-        self._scan = engine.scanner(self._detectors.hints) if self._detectors else None
+        self._scan = self._detectors.scan if self._detectors else None
         self._bodies = Bodies(engine, rules, self._detectors, self._replace)
         self._keep_binary = config.keep_binary
         self._never_sent = NEVER_SENT - _COOKIES if config.send_cookies else NEVER_SENT
@@ -178,9 +178,7 @@ class Redactor:
         scan = self._scan
         if scan is None:
             return text, None
-        first: Action | None = None
-        if scan(text):
-            text, first = self._detectors.redact(text)
+        text, first = self._detectors.redact(text)
         if (b"%" in text or b"+" in text) and scan(fully_unquoted(text)):
 
             def redact(part: bytes) -> bytes:
