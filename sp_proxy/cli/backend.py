@@ -111,7 +111,7 @@ def export(
     except BrokenPipeError:
         raise
     except OSError as error:
-        say(f"{target}: {error.strerror or error}")
+        say(f"{target or 'standard output'}: {error.strerror or error}")
         raise typer.Exit(FAILED) from None
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 from pyarrow import parquet
@@ -137,6 +138,15 @@ def test_a_file_that_cannot_be_written(url, tmp_path, capsys, option):
     err = capsys.readouterr().err
     assert str(path) in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [(), ("-o", "/dev/full")])
+def test_where_there_is_no_room(url, options):
+    words = [sys.executable, "-m", "sp_proxy.cli.main", "backend", "export", "--url", url, *options]
+    with Path("/dev/full").open("wb") as full:
+        said = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    place = options[-1] if options else "standard output"
+    assert (said.returncode, said.stderr.lower()) == (1, f"sp-proxy: {place}: no space left on device\n")
 
 
 def test_a_wrong_query_leaves_no_file(url, tmp_path, capsys):

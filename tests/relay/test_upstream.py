@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sp_proxy.relay.stream import MAX_EARLY_BYTES
+from sp_proxy.relay.outgoing import MAX_EARLY_BYTES
 from tests.netns import Namespace
 from tests.relay.bare_worker import BareWorker
 from tests.relay.conversation import GET, OK, End
