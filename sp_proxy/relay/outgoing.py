@@ -114,8 +114,8 @@ class Outgoing:
     def write(self, data: bytes) -> None:
         """Send it, behind what has been written before.
 
-        Little is not sent at once, but at the end of the poller's round: a send wakes its receiver, which would have fallen asleep again
-        before the next (12 % of the CPU time at 64 connections, a third at 512).
+        Little is not sent at once while others are to be told something, but at the end of the poller's round: a send wakes its receiver,
+        which would have fallen asleep again before the next (12 % of the CPU time at 64 connections, a third at 512).
         """
         if self.lost or self.closing:
             if self.awaited:

@@ -50,6 +50,7 @@ class Poller:
         self._handlers: dict[int, Handler] = {}
         self._closing: list[socket.socket] = []
         self._turning = False
+        self._several = False  # more than one handler is told in this round
         self._at_end: list[Callable[[], None]] = []
         self._skipped = 0  # between the latest wait that was in vain and the next one
         self._to_skip = 0  # of them, those that are left
@@ -82,10 +83,10 @@ class Poller:
             sock.close()
 
     def at_end(self, call: Callable[[], None]) -> bool:
-        """Call this, which must not raise, when all that is being told has been; False if nothing is."""
-        if self._turning:
+        """Call this, which must not raise, when all that is being told has been; False if nobody else is told anything."""
+        if self._several:
             self._at_end.append(call)
-        return self._turning
+        return self._several
 
     def _turn(self) -> None:
         end = perf_counter_ns() + TURN_NS
@@ -99,6 +100,7 @@ class Poller:
 
     def _tell(self, found: Events) -> None:
         self._turning = True
+        self._several = len(found) > 1
         handlers = self._handlers
         try:
             for descriptor, events in found:
@@ -106,7 +108,7 @@ class Poller:
                 if handler is not None:
                     handler(events)
         finally:
-            self._turning = False
+            self._turning = self._several = False
             at_end = self._at_end
             if at_end:
                 for call in at_end:

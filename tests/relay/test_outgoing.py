@@ -93,6 +93,7 @@ def test_what_is_written_in_a_round_goes_out_at_its_end_and_before_what_follows(
             after.append(arrived(rig.peer))
 
         rig.feeder.then = write
+        rig.peer.send(b"not alone")
         rig.source.send(b"go")
         await rig.until(lambda: after)
         assert before == [b""]
@@ -111,6 +112,22 @@ def test_what_is_written_in_a_round_goes_out_at_its_end_and_before_what_follows(
     run(test)
 
 
+def test_what_is_written_in_a_round_of_its_own_goes_out_at_once():
+    async def test(rig: Rig) -> None:
+        there: list[bytes] = []
+
+        def write() -> None:
+            rig.stream.write(b"one")
+            there.append(arrived(rig.peer))
+
+        rig.feeder.then = write
+        rig.source.send(b"go")
+        await rig.until(lambda: there)
+        assert there == [b"one"]
+
+    run(test)
+
+
 def test_what_is_written_in_a_round_is_nobodys_when_the_stream_is_lost_in_it():
     async def test(rig: Rig) -> None:
         def write() -> None:
@@ -118,6 +135,7 @@ def test_what_is_written_in_a_round_is_nobodys_when_the_stream_is_lost_in_it():
             rig.stream.lose(ConnectionResetError())
 
         rig.feeder.then = write
+        rig.peer.send(b"not alone")
         rig.source.send(b"go")
         await rig.until(lambda: rig.connection.losses)
         assert arrived(rig.peer) == b""

@@ -205,6 +205,10 @@ def test_what_is_to_be_done_at_the_end_of_a_round_is_done_behind_all_that_was_to
                 order.append(name)
                 assert poller.at_end(partial(order.append, "behind " + name))
 
+            one.then = lambda: order.append(f"alone: {poller.at_end(partial(order.append, 'never'))}")
+            await one.turn()
+            assert order == ["alone: False"]
+            order.clear()
             one.then, two.then = partial(told, "one"), partial(told, "two")
             two.send()
             await one.turn()
