@@ -39,6 +39,7 @@ class Sender:
         self._counters = counters
         self._records: list[Exchange] = []
         self._gathered = 0
+        self._timed = False  # records are sent at the end of an interval, if not before
         self._buffer = bytearray()
         self._frame = bytearray(LENGTH.size)
         self._writing = False
@@ -50,8 +51,9 @@ class Sender:
     def record(self, exchange: Exchange) -> None:
         """Send this record soon, or drop it, counted."""
         records = self._records
-        if not records:
-            self._loop.call_later(FLUSH_INTERVAL, self._flush_records)
+        if not self._timed:
+            self._timed = True
+            self._loop.call_later(FLUSH_INTERVAL, self._interval_over)
         records.append(exchange)
         self._gathered += (
             len(exchange.request_body)
@@ -71,6 +73,10 @@ class Sender:
         if self._closed or (isinstance(message, Totals) and len(self._buffer) > MAX_BUFFERED_BYTES):
             return
         self._write(frame(message))
+
+    def _interval_over(self) -> None:
+        self._timed = False
+        self._flush_records()
 
     def _flush_records(self) -> None:
         records = self._records

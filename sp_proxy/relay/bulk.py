@@ -23,6 +23,7 @@ class BulkStream(Stream):
             return
         self.pause()
         self.splice_due = size
+        other.send_deferred()
         if not other.pending:
             self.begin_splice()
 

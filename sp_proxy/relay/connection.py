@@ -170,6 +170,7 @@ class Connection:
         held = tap.take_held()
         fileno = downstream.sock.fileno()
         downstream.pause()
+        downstream.send_deferred()  # what the mitm worker writes comes behind it
         direction, redirected = self.listener.context.direction, self.listener.transparent
         if not worker.detection.hand_over(
             worker.counters, fileno, direction, self.goes_to(), held, redirected=redirected

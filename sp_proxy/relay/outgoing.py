@@ -131,12 +131,12 @@ class Outgoing:
 
     def _round_ended(self) -> None:
         try:
-            self._send_later()
+            self.send_deferred()
         except Exception as error:  # noqa: BLE001 (a fault of ours costs this connection, not the worker)
             self.connection.failed(error)
 
-    def _send_later(self) -> None:
-        """Send what waits for the end of the round, before anything but one more write."""
+    def send_deferred(self) -> None:
+        """Send what waits for the end of the round: to be called before anything but one more write is done to the socket."""
         data = self._later
         if data:
             self._later = b""
@@ -165,7 +165,7 @@ class Outgoing:
         """Send this byte as urgent, behind what has been written before."""
         if self.closing or (self.lost and not self.awaited):
             return
-        self._send_later()
+        self.send_deferred()
         self._urgent = urgent
         if self.lost or self._out or not self._urge():
             self.other.pause()
@@ -196,7 +196,7 @@ class Outgoing:
 
     def take_back(self) -> bytes:
         """What was written and has not gone, to be written anew."""
-        self._send_later()
+        self.send_deferred()
         data = bytes(self._out)
         self._out.clear()
         if self._throttling:
@@ -213,10 +213,10 @@ class Outgoing:
     @property
     def pending(self) -> int:
         """Bytes that were written and not yet taken."""
-        self._send_later()
-        return len(self._out)
+        return len(self._later) + len(self._out)
 
     def _flush(self) -> None:
+        self.send_deferred()
         out = self._out
         if out:
             try:
@@ -255,7 +255,7 @@ class Outgoing:
         """Pass on an end of stream, behind all that was written."""
         if self._finishing or self.closing or (self.lost and not self.awaited):
             return
-        self._send_later()
+        self.send_deferred()
         self._finishing = True
         if not self._out and not self._urgent and not self.lost:
             self._shut_down()
@@ -272,7 +272,7 @@ class Outgoing:
         """In order, when all that was written has been taken."""
         if self.lost or self.closing:
             return
-        self._send_later()
+        self.send_deferred()
         if self._out:
             self._close_behind(CLOSE_PATIENCE, "closed")
         else:
@@ -300,7 +300,7 @@ class Outgoing:
         """Pass on an abort: what has been written still arrives (unless ``now``), then a reset."""
         if self.lost:
             return
-        self._send_later()
+        self.send_deferred()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         if now:
             self.abort()
@@ -314,7 +314,7 @@ class Outgoing:
     def abort(self) -> None:
         """Close it now: without a reset, unless there is something unread, or ``reset`` has asked for one."""
         if not self.lost:
-            self._send_later()
+            self.send_deferred()
             self._out.clear()
             self._close()
 
@@ -339,6 +339,7 @@ class Outgoing:
         """Not from within a call of the tap's."""
         self._failing = True
         self._send = _swallow
+        self.connection.poller.end_turn()  # until it is lost, we are told of its error again and again
         self.connection.loop.call_soon(self.lose, error)
 
 

@@ -28,7 +28,7 @@ HUNG_UP: Final = select.EPOLLHUP
 """Both directions have ended. Like BROKEN, it is told even to those who wait for nothing, again and again."""
 MAX_EVENTS: Final = 64
 """Told in one round, at whose end the answers go out."""
-TURN_NS: Final = 2_000_000
+TURN_NS: Final = 1_000_000
 """After so long a turn the loop has its own: timers, signals, the channel to the exporter."""
 AWAKE_NS: Final = 50_000
 """How long to wait awake: what a program on the same machine takes for a short answer, and what sleep and waking cost here."""
@@ -50,6 +50,7 @@ class Poller:
         self._handlers: dict[int, Handler] = {}
         self._closing: list[socket.socket] = []
         self._turning = False
+        self._end_of_turn = 0
         self._several = False  # more than one handler is told in this round
         self._at_end: list[Callable[[], None]] = []
         self._skipped = 0  # between the latest wait that was in vain and the next one
@@ -83,18 +84,22 @@ class Poller:
             sock.close()
 
     def at_end(self, call: Callable[[], None]) -> bool:
-        """Call this, which must not raise, when all that is being told has been; False if nobody else is told anything."""
+        """Call this when all that is being told has been; False if nobody else is told anything. What it raises costs nobody else."""
         if self._several:
             self._at_end.append(call)
         return self._several
 
+    def end_turn(self) -> None:
+        """What was left to the loop shall not wait long."""
+        self._end_of_turn = 0
+
     def _turn(self) -> None:
-        end = perf_counter_ns() + TURN_NS
+        self._end_of_turn = perf_counter_ns() + TURN_NS
         poll = self._epoll.poll
         found = poll(0, MAX_EVENTS)
         while found:
             self._tell(found)
-            if perf_counter_ns() > end:
+            if perf_counter_ns() > self._end_of_turn:
                 return
             found = poll(0, MAX_EVENTS) or self._wait_awake()
 
@@ -111,9 +116,12 @@ class Poller:
             self._turning = self._several = False
             at_end = self._at_end
             if at_end:
+                self._at_end = []
                 for call in at_end:
-                    call()
-                at_end.clear()
+                    try:
+                        call()
+                    except Exception:
+                        log.exception("fault at the end of a round")
             closing = self._closing
             if closing:
                 self._closing = []

@@ -193,6 +193,7 @@ class Worker:
 
     def _accept(self, listener: Listener, _: int) -> None:
         """Some connections wait: take a few, and leave the others to the next turn or to another worker."""
+        self.poller.end_turn()  # else who is awake would take all of them
         for _ in range(ACCEPTED_AT_ONCE):
             if len(self.connections) >= self._max_connections:
                 self._pause_accepting(listener, "too many connections for the limit of open files")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from sp_proxy.channel.frames import FrameReader, Ready, Records, Totals, frame
-from sp_proxy.channel.sender import MAX_BUFFERED_BYTES, MAX_FRAME_CONTENT, MAX_FRAME_RECORDS, Sender
+from sp_proxy.channel.sender import FLUSH_INTERVAL, MAX_BUFFERED_BYTES, MAX_FRAME_CONTENT, MAX_FRAME_RECORDS, Sender
 from sp_proxy.core.exchange import Direction, Exchange
 
 RECORD = Exchange(
@@ -183,5 +183,29 @@ def test_a_receiver_whose_absence_a_write_finds_out_first() -> None:
         theirs.close()
         sender.message(Ready(1))
         await asyncio.wait_for(gone.wait(), 10)
+
+    with_sender(test)
+
+
+def test_one_timer_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(sender: Sender, receiver: socket.socket, _: defaultdict[str, int]) -> None:
+        loop = asyncio.get_running_loop()
+        timers: list[float] = []
+
+        def call_later(delay: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+            timers.append(delay)
+            return loop.call_at(loop.time() + delay, call)
+
+        monkeypatch.setattr(loop, "call_later", call_later)
+        full = msgspec.structs.replace(RECORD, request_body=bytes(MAX_FRAME_CONTENT))
+        for _number in range(4):
+            sender.record(full)  # is sent at once
+        sender.record(RECORD)
+        reader, messages = FrameReader(), list[object]()
+        await receive(receiver, reader, messages, 5)
+        assert timers == [FLUSH_INTERVAL]
+        sender.record(RECORD)
+        await receive(receiver, reader, messages, 6)
+        assert timers == [FLUSH_INTERVAL] * 2
 
     with_sender(test)

@@ -16,7 +16,7 @@ DATA = bytes(range(256)) * 8192
 class Recording(Stream):
     """Keeps what it is told."""
 
-    __slots__ = ("end_seen", "seen", "spliced", "then")
+    __slots__ = ("end_seen", "seen", "spliced", "then", "told")
 
     def __init__(self, connection: "Connection") -> None:
         super().__init__(connection)  # type: ignore[arg-type]
@@ -24,6 +24,11 @@ class Recording(Stream):
         self.end_seen = False
         self.spliced = False
         self.then: Callable[[], object] = int
+        self.told = 0
+
+    def _on_events(self, events: int) -> None:
+        self.told += 1
+        super()._on_events(events)
 
     def received(self, data: bytes) -> None:
         self.seen += data

@@ -195,6 +195,48 @@ def test_what_does_not_come_soon_is_waited_for_ever_more_seldom(monkeypatch: pyt
     run(test)
 
 
+def test_the_turn_ends_when_the_loop_has_something_to_do():
+    async def test(poller: Poller) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.closing(Reader(poller)) as reader:
+            told = 0
+            seen: list[int] = []
+
+            def then() -> None:
+                nonlocal told
+                told += 1
+                reader.send()  # there is always more
+                if told == 3:
+                    loop.call_soon(lambda: seen.append(told))
+                    poller.end_turn()
+
+            reader.then = then
+            reader.send()
+            while not seen:  # noqa: ASYNC110 (what is waited for has no event)
+                await asyncio.sleep(0.001)
+            assert seen == [3]
+
+    run(test)
+
+
+def test_a_fault_at_the_end_of_a_round_costs_nobody_else(caplog: pytest.LogCaptureFixture):
+    async def test(poller: Poller) -> None:
+        with contextlib.closing(Reader(poller)) as one, contextlib.closing(Reader(poller)) as two:
+            done: list[str] = []
+
+            def fail() -> None:
+                raise ValueError("a fault")
+
+            one.then = lambda: poller.at_end(fail)
+            two.then = lambda: poller.at_end(partial(done.append, "done"))
+            one.send()
+            await two.turn()
+            assert done == ["done"]
+            assert caplog.text.count("ValueError: a fault") == 1
+
+    run(test)
+
+
 def test_what_is_to_be_done_at_the_end_of_a_round_is_done_behind_all_that_was_told():
     async def test(poller: Poller) -> None:
         with contextlib.closing(Reader(poller)) as one, contextlib.closing(Reader(poller)) as two:

@@ -60,6 +60,20 @@ def test_an_urgent_byte_that_came_before_what_stands_before_it_costs_nothing():
     run(test)
 
 
+def test_who_has_failed_is_not_told_of_it_for_the_rest_of_the_turn():
+    async def test(rig: Rig) -> None:
+        def write() -> None:
+            reset(rig.peer)
+            rig.stream.write(bytes(20_000))
+
+        rig.feeder.then = write
+        rig.source.send(b"go")
+        await rig.until(lambda: rig.connection.losses)
+        assert rig.stream.told <= 2
+
+    run(test)
+
+
 def test_what_is_over_and_not_read_costs_nothing():
     """Both directions have ended while nobody reads: the kernel would say so again and again."""
 

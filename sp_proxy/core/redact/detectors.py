@@ -87,13 +87,15 @@ class Kind(Struct, frozen=True):
     """How one kind of secret is found. Patterns are for bytes, one character each."""
 
     hint: str
-    """Matches every text in which something is found, and few others."""
+    """Matches every text in which something is found, and few others; unless it is ``narrow``."""
     patterns: tuple[str, ...]
     """Their first group, or all of a match, is the secret."""
     tails: tuple[str, ...]
     """Likewise, in a text that was cut: the beginning of a secret at its end."""
     verify: Callable[[bytes, int, int], list[Span]] | None = None
     """Says what in a match is a secret; None: all of it."""
+    narrow: bool = False
+    """The patterns find more than the hint says: they are searched for in every part of what any hint has matched."""
     normal: bytes = b""
     """Bytes that do not belong to the value: without them, equal values are equal however they are written."""
 
@@ -115,6 +117,7 @@ KINDS: Final[Mapping[DetectorName, Kind]] = {
         patterns=(_NO_FRACTION + r"([2-6][0-9](?:[ -]?[0-9]){12,})",),
         tails=(_NO_FRACTION + r"([2-6][0-9](?:[ -]?[0-9]){4,17}[ -]?)\z",),
         verify=card_numbers,
+        narrow=True,
         normal=b" -",
     ),
     "jwt": Kind(  # RFC 7519; base64url of `{"` or `{ ` begins a header
@@ -128,7 +131,8 @@ KINDS: Final[Mapping[DetectorName, Kind]] = {
         tails=(_BEARER + "(" + _TOKEN + r"+=*)\z",),
     ),
     "aws_key": Kind(
-        hint=rf"A(?:KIA|SIA|BIA|CCA)[A-Z0-9]{{16}}|{_SECRET_KEY}(?:[A-Za-z0-9+]|\\?/){{40}}|{_SIGNED}[A-Za-z0-9]{{8}}",
+        hint=rf"A(?:KIA|SIA|BIA|CCA)[A-Z0-9]{{16}}|{_SECRET_KEY}(?:[A-Za-z0-9+=]|\\?/){{40}}"
+        rf"|{_SIGNED}(?:[A-Za-z0-9+=%-]|\\?/){{8}}",
         patterns=(
             r"A(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16,}",
             _SECRET_KEY + r"((?:[A-Za-z0-9+=]|\\?/){40,})",
@@ -163,6 +167,7 @@ class _Detector(Struct, frozen=True):
     finders: tuple[Find, ...]
     tails: tuple[Find, ...]
     verify: Callable[[bytes, int, int], list[Span]] | None
+    narrow: bool
     normal: bytes
 
     def spans(self, find: Find, text: bytes) -> list[Span]:
@@ -190,6 +195,7 @@ class Detectors:
                 tuple(engine.finder(pattern, latin_1=True) for pattern in kind.patterns),
                 tuple(engine.finder(tail, latin_1=True) for tail in kind.tails),
                 kind.verify,
+                kind.narrow,
                 kind.normal,
             )
             for name, action in actions.items()
@@ -202,14 +208,13 @@ class Detectors:
         return bool(self._detectors)
 
     def redact(self, text: bytes) -> tuple[bytes, Action | None]:
-        """The text without secrets, and the action of the first that was found; None when nothing was.
+        """The text without secrets, and the action of the first that was found; None when nothing was. It is a part, or all, of what a
+        hint has matched.
 
         An action that drops is for the caller to take; its secrets are replaced meanwhile.
         """
-        hits = self.scan(text)
-        if not hits:
-            return text, None
-        hinted = [self._detectors[index] for index in sorted(hits)]
+        hits = self.scan(text) or ()
+        hinted = [each for index, each in enumerate(self._detectors) if index in hits or each.narrow]
         return self._redact(text, hinted, lambda detector: detector.finders, verified=True)
 
     def redact_tail(self, text: bytes) -> tuple[bytes, Action | None]:

@@ -178,7 +178,9 @@ class Redactor:
         scan = self._scan
         if scan is None:
             return text, None
-        text, first = self._detectors.redact(text)
+        first: Action | None = None
+        if scan(text):
+            text, first = self._detectors.redact(text)
         if (b"%" in text or b"+" in text) and scan(fully_unquoted(text)):
 
             def redact(part: bytes) -> bytes:
