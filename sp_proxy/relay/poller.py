@@ -28,7 +28,7 @@ HUNG_UP: Final = select.EPOLLHUP
 """Both directions have ended. Like BROKEN, it is told even to those who wait for nothing, again and again."""
 MAX_EVENTS: Final = 64
 """Told in one round, at whose end the answers go out."""
-TURN_NS: Final = 1_000_000
+TURN_NS: Final = 2_000_000
 """After so long a turn the loop has its own: timers, signals, the channel to the exporter."""
 AWAKE_NS: Final = 50_000
 """How long to wait awake: what a program on the same machine takes for a short answer, and what sleep and waking cost here."""

@@ -188,7 +188,7 @@ class Decoder:
                     at += 1
                 else:
                     index, at = _integer(block, at, 0x7F)
-                field = STATIC_TABLE[index - 1] if 0 < index <= _STATIC_COUNT else self._entry(index)
+                field = self._entry(index)
             else:
                 indexing = first & 0x40
                 if not indexing and first & 0x20:

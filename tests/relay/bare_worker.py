@@ -34,6 +34,11 @@ class BareWorker:
     def first_tap(self, _: Endpoints) -> Any:
         return self.tap
 
+    def hand_over(self, _counters: object, fileno: int, *_: object, **__: object) -> bool:
+        """To the mitm worker: whatever the tap makes of it."""
+        self.tap.handed_over(fileno)
+        return True
+
     def own(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self.tasks.append(self.loop.create_task(coroutine))
 

@@ -1,13 +1,17 @@
 """Open sockets through a Unix socket, with what was read from them."""
 
+import asyncio
+import contextlib
 import os
 import socket
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sp_proxy.core.exchange import Direction
+from sp_proxy.relay.connection import Connection
 from sp_proxy.relay.handoff import (
     MAX_INLINE_BYTES,
     STATE_BYTES,
@@ -18,6 +22,10 @@ from sp_proxy.relay.handoff import (
     receive,
     send,
 )
+from sp_proxy.taps.context import Signal
+from sp_proxy.taps.discard import Discard
+from tests.relay.bare_worker import BareWorker
+from tests.relay.running_worker import listening
 
 ABOUT = HandOver(Direction.INBOUND, ("10.0.0.1", 40000), ("name.test", 80), b"GET / HTT", redirected=False)
 
@@ -120,3 +128,40 @@ def test_a_connection_that_was_reset_can_still_be_sent(pair, connection):
     adopted, _ = taken(pair[1])
     with adopted, pytest.raises(ConnectionResetError):
         adopted.recv(1)
+
+
+class HandingOver(Discard):
+    """Answers the client itself before it gives the connection away, as the explicit proxy does with CONNECT."""
+
+    peer: socket.socket
+    connection: Connection
+
+    def __init__(self) -> None:
+        self.signal = Signal.NONE
+        self.had = b""
+
+    def client(self, data: bytes) -> bytes:
+        self.connection.downstream.write(b"established")
+        self.signal = Signal.HAND_OVER
+        return b""
+
+    def handed_over(self, _fileno: int) -> None:
+        self.had = self.peer.recv(100)
+
+
+def test_what_waits_for_the_end_of_a_round_goes_before_the_connection_does(monkeypatch):
+    with listening() as origin, contextlib.closing(asyncio.SelectorEventLoop()) as loop:
+        worker = BareWorker(loop)
+        monkeypatch.setattr(worker.poller, "at_end", lambda _call: True)  # the round is not over yet
+        tap = worker.tap = HandingOver()
+        tap.peer, tap.connection = worker.accept(origin.getsockname(), resolve=False)
+        context = SimpleNamespace(direction=Direction.OUTBOUND, strict=False)
+        tap.connection.listener = SimpleNamespace(context=context, transparent=False)  # type: ignore[assignment]
+        tap.peer.send(b"hello")
+        deadline = loop.time() + 30
+        while worker.connections:
+            loop.run_until_complete(asyncio.sleep(0.01))
+            assert loop.time() < deadline
+        assert tap.had == b"established"
+        tap.peer.close()
+        worker.poller.stop()

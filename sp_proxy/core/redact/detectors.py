@@ -1,8 +1,8 @@
 """Detectors: what a secret looks like wherever it stands.
 
-All of them look at a text in one pass of an automaton (``Detectors.scan``); only a hit costs more, and that of one detector
-only its own search. A text which was cut at the capture limit may end with the beginning of a secret, of which less is needed
-there (``tails``).
+All of them look at a text in one pass of an automaton (``Detectors.scan``); only a hit costs more: the searches
+of that detector, and of those whose hint is narrow. A text which was cut at the capture limit may end with the beginning of a
+secret, of which less is needed there (``tails``).
 
 They are made for few false alarms in ids, times and decimals: a card number has a known issuer's first digits and
 length, and the right check digit (ISO/IEC 7812-1, Luhn).
