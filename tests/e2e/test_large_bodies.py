@@ -1,7 +1,8 @@
 """Bodies of 1 GiB through real redirect rules: a worker keeps none of it but what is captured, and counts all of it."""
 
-import os
+import random
 import socket
+import string
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,10 @@ from tests.e2e.contract import check_span
 from tests.e2e.harness import TIMEOUT
 from tests.e2e.servers import SocketServer
 
-BLOCK = os.urandom(512 << 10).hex().encode("ascii")
+BLOCK = (
+    random.Random(1).randbytes(512 << 10).hex().translate(str.maketrans(string.digits, "ghijklmnop")).encode("ascii")
+)
+"""Letters only: among random digits a detector finds what looks like a card's number."""
 COUNT = 1024
 TOTAL = len(BLOCK) * COUNT
 MAX_GROWTH = 20 << 20

@@ -9,7 +9,7 @@ length, and the right check digit (ISO/IEC 7812-1, Luhn).
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -216,6 +216,13 @@ class Detectors:
         hits = self.scan(text) or ()
         hinted = [each for index, each in enumerate(self._detectors) if index in hits or each.narrow]
         return self._redact(text, hinted, lambda detector: detector.finders, verified=True)
+
+    def refutes(self, text: bytes, hits: Collection[int]) -> bool:
+        """Whether one search of a text that the hints ``hits`` matched shows that nothing is in it, nor in any part of it. Only
+        those whose patterns find all that their hints match can be refuted: narrow ones.
+        """
+        hinted = [self._detectors[index] for index in hits]
+        return all(each.narrow and not any(each.spans(find, text) for find in each.finders) for each in hinted)
 
     def redact_tail(self, text: bytes) -> tuple[bytes, Action | None]:
         """Likewise, the beginning of a secret at the end of a text that was cut. Take the whole ones away first."""
