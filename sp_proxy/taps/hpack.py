@@ -19,6 +19,8 @@ ENTRY_OVERHEAD = 32
 """What each field counts beyond its name and value, in tables and in lists."""
 _MEMO_ENTRIES = 64
 _MEMO_BLOCK_BYTES = 1024
+_MEMO_LIST_BYTES = 2048
+_INDEPENDENT_MEMO_ENTRIES = 512
 _HUFFMAN_MEMO_ENTRIES = 2048
 _ENCODED_MEMO_ENTRIES = 2048
 _STATIC_COUNT = len(STATIC_TABLE)
@@ -38,6 +40,18 @@ class Block(Struct, frozen=True):
     """The dynamic table size updates with which the block began, encoded."""
     size: int
     """Of the header list (RFC 9113 section 6.5.2)."""
+
+
+class _Independent(Struct, frozen=True):
+    """What a block means that refers to nothing in the dynamic table, and does to it, on whichever connection it comes.
+
+    nginx for one adds all fields of all its responses to the table anew, and never refers to them.
+    """
+
+    block: Block
+    added: tuple[Field, ...]
+    added_size: int
+    """More than the table holds: then it has to be decoded again, as some of it is gone before the rest comes."""
 
 
 # ---- Huffman code
@@ -106,6 +120,8 @@ def huffman_decode(data: bytes) -> bytes:
 
 # ---- decoding
 
+_independent: dict[bytes, _Independent] = {}
+
 
 def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
     """Section 5.1: value and position behind it. More than four further bytes are refused: no length here is that large."""
@@ -160,6 +176,14 @@ class Decoder:
         known = self._memo.get(block)
         if known is not None:
             return known
+        alike = _independent.get(block)
+        if alike is not None and alike.added_size <= self._limit:
+            if alike.added:
+                self._evict(alike.added_size)
+                self._table += alike.added
+                self._size += alike.added_size
+                self._memo.clear()
+            return alike.block
         try:
             return self._decode(block)
         except IndexError:
@@ -168,34 +192,43 @@ class Decoder:
     def _decode(self, block: bytes) -> Block:
         table = self._table
         fields: list[Field] = []
+        added: list[Field] = []
         sensitive: list[int] = []
         at = total = 0
         size = len(block)
-        changed = False
         while at < size and block[at] & 0xE0 == 0x20:
             limit, at = _integer(block, at, 0x1F)
             if limit > self._allowed:
                 raise HpackError("table_too_large")
             self._limit = limit
             self._evict(0)
-            changed = True
         updates = block[:at]
+        changed = bool(updates)
+        independent = not changed
         while at < size:
             first = block[at]
-            if first & 0x80:  # section 6.1: indexed
+            if first >= 0x80:  # section 6.1: indexed
                 index = first & 0x7F
-                if index < 0x7F:
-                    at += 1
+                at += 1
+                if index == 0x7F:
+                    index, at = _integer(block, at - 1, 0x7F)
+                if 0 < index <= _STATIC_COUNT:
+                    field = STATIC_TABLE[index - 1]
                 else:
-                    index, at = _integer(block, at, 0x7F)
-                field = self._entry(index)
+                    field = self._entry(index)
+                    independent = False
             else:
                 indexing = first & 0x40
                 if not indexing and first & 0x20:
                     raise HpackError("late_table_size_update")
-                index, at = _integer(block, at, 0x3F if indexing else 0x0F)
+                mask = 0x3F if indexing else 0x0F
+                index = first & mask
+                at += 1
+                if index == mask:
+                    index, at = _integer(block, at - 1, mask)
                 if index:
                     name = self._entry(index)[0]
+                    independent = independent and index <= _STATIC_COUNT
                 else:
                     name, at = _string(block, at)
                 value, at = _string(block, at)
@@ -206,6 +239,7 @@ class Decoder:
                     if entry_size <= self._limit:
                         table.append(field)
                         self._size += entry_size
+                    added.append(field)
                     changed = True
                 elif first & 0x10:
                     sensitive.append(len(fields))
@@ -217,10 +251,16 @@ class Decoder:
         memo = self._memo
         if changed:
             memo.clear()
-        elif size <= _MEMO_BLOCK_BYTES:
-            if len(memo) >= _MEMO_ENTRIES:
-                memo.clear()
-            memo[block] = decoded
+        if size <= _MEMO_BLOCK_BYTES:
+            if independent and total <= _MEMO_LIST_BYTES:
+                if len(_independent) >= _INDEPENDENT_MEMO_ENTRIES:
+                    _independent.clear()
+                added_size = sum(len(name) + len(value) + ENTRY_OVERHEAD for name, value in added)
+                _independent[block] = _Independent(decoded, tuple(added), added_size)
+            elif not changed:
+                if len(memo) >= _MEMO_ENTRIES:
+                    memo.clear()
+                memo[block] = decoded
         return decoded
 
     def _entry(self, index: int) -> Field:

@@ -12,6 +12,7 @@ from sp_proxy.taps.hpack import (
     encode_unindexed,
     huffman_decode,
     literal,
+    string,
 )
 
 NAMES = st.sampled_from([b":path", b":authority", b"grpc-timeout", b"x-a", b"cookie", b"user-agent", b"te"])
@@ -47,6 +48,46 @@ def test_it_decodes_what_the_hpack_package_encodes(blocks) -> None:
             i in block.sensitive for i in range(len(again))
         ]
         assert len(reference.header_table.dynamic_entries) == 0
+
+
+ADDED = st.tuples(st.sampled_from([b"a", b"date", b"x" * 40]), st.binary(max_size=30))
+ADDING = st.lists(ADDED, max_size=4).map(
+    lambda fields: b"".join(b"\x40" + string(name) + string(value) for name, value in fields)
+)
+RESIZING = st.sampled_from([b"", b"\x20", b"\x3f\x21", b"\x3f\xe1\x01", b"\x3f\xe1\x1f"])  # to 0, 64, 256, 4096
+
+
+REFERRING = st.sampled_from(
+    [b"", b"\xbe", b"\xbf\xbe", b"\x7e\x01v", b"\x0f\x2f\x01v"]
+)  # to the newest entries, or their names
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(ADDING, min_size=1, max_size=3), st.lists(st.tuples(RESIZING, st.integers(0, 2), REFERRING), max_size=20)
+)
+def test_what_is_known_from_another_connection_changes_this_ones_table_as_well(pool, sequence) -> None:
+    """The table is what the ``hpack`` package says, whether a block was decoded or known."""
+    decoder, reference = Decoder(), hpack.Decoder()
+    for block in pool:
+        Decoder().decode(block)
+    for update, number, referring in sequence:
+        for data in (update, pool[number % len(pool)], referring):
+            if data is referring and len(reference.header_table.dynamic_entries) < 2:
+                continue
+            expected = reference.decode(data, raw=True)
+            assert decoder.decode(data).fields == [(bytes(name), bytes(value)) for name, value in expected]
+            assert decoder._table[::-1] == list(reference.header_table.dynamic_entries)
+
+
+def test_a_reference_means_another_field_when_what_is_known_has_been_added() -> None:
+    first, second = b"\x40\x01a\x01x", b"\x40\x01a\x01y"
+    for block in (first, second):
+        Decoder().decode(block)
+    decoder = Decoder()
+    for block, value in ((first, b"x"), (second, b"y"), (first, b"x")):
+        decoder.decode(block)
+        assert decoder.decode(b"\xbe").fields == decoder.decode(b"\xbe").fields == [(b"a", value)]
 
 
 @settings(max_examples=500, deadline=None)
