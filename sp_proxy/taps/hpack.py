@@ -96,9 +96,6 @@ def _step(state: _State, byte: int) -> tuple[_State, bytes]:
 
 def huffman_decode(data: bytes) -> bytes:
     """Section 5.2. Raises HpackError for EOS, or padding that is longer than 7 bits or not all ones."""
-    known = _decoded.get(data)
-    if known is not None:
-        return known
     state = _START
     pieces = []
     for byte in data:
@@ -120,6 +117,7 @@ def huffman_decode(data: bytes) -> bytes:
 
 # ---- decoding
 
+_NONE: frozenset[int] = frozenset()
 _independent: dict[bytes, _Independent] = {}
 
 
@@ -140,8 +138,9 @@ def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
 
 def _string(block: bytes, at: int) -> tuple[bytes, int]:
     """Section 5.2: text and position behind it."""
-    huffman = block[at] & 0x80
-    length = block[at] & 0x7F
+    length = block[at]
+    huffman = length & 0x80
+    length &= 0x7F
     if length < 0x7F:
         at += 1
     else:
@@ -150,7 +149,9 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
     if end > len(block):
         raise HpackError("truncated_block")
     text = block[at:end]
-    return (huffman_decode(text) if huffman else text), end
+    if huffman:
+        text = _decoded.get(text) or huffman_decode(text)
+    return text, end
 
 
 class Decoder:
@@ -226,9 +227,11 @@ class Decoder:
                 at += 1
                 if index == mask:
                     index, at = _integer(block, at - 1, mask)
-                if index:
+                if 0 < index <= _STATIC_COUNT:
+                    name = STATIC_TABLE[index - 1][0]
+                elif index:
                     name = self._entry(index)[0]
-                    independent = independent and index <= _STATIC_COUNT
+                    independent = False
                 else:
                     name, at = _string(block, at)
                 value, at = _string(block, at)
@@ -247,7 +250,7 @@ class Decoder:
             if total > MAX_LIST_BYTES:
                 raise HpackError("header_list_too_large")
             fields.append(field)
-        decoded = Block(fields, frozenset(sensitive), updates, total)
+        decoded = Block(fields, frozenset(sensitive) if sensitive else _NONE, updates, total)
         memo = self._memo
         if changed:
             memo.clear()
@@ -307,13 +310,13 @@ _STATIC_NAMES = {name: index for index, (name, _) in reversed(list(enumerate(STA
 _encoded: dict[Field, bytes] = {}
 
 
-_SHORT = tuple(bytes((length,)) for length in range(0x7F))
+_SHORT = tuple(_length(length, 7, 0) for length in range(256))
 
 
 def string(text: bytes) -> bytes:
     """A string literal, not Huffman coded (section 5.2)."""
     size = len(text)
-    return (_SHORT[size] if size < 0x7F else _length(size, 7, 0)) + text
+    return (_SHORT[size] if size < 256 else _length(size, 7, 0)) + text
 
 
 def literal(name: bytes, value: bytes, *, sensitive: bool = False) -> bytes:

@@ -17,7 +17,7 @@ from struct import Struct
 
 from sp_proxy.core.exchange import ErrorType
 from sp_proxy.taps.context import Endpoints, Signal, TapContext
-from sp_proxy.taps.hpack import HpackError
+from sp_proxy.taps.hpack import Block, HpackError
 from sp_proxy.taps.http2_blocks import header_frames, longer_frames, upgrade_settings
 from sp_proxy.taps.http2_sides import MAX_BLOCK_BYTES, Side, UnexpectedError
 from sp_proxy.taps.http2_streams import Streams
@@ -29,6 +29,7 @@ _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATION = 0, 1, 3,
 _WHOLE = frozenset((_HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATION))
 _END_STREAM = _ACK = 0x1
 _END_HEADERS, _PADDED = 0x4, 0x8
+_NOT_PLAIN = 0x20 | _PADDED | _END_HEADERS
 _FRAME_HEADER = 9
 _frame_header = Struct(">IBI").unpack_from
 """Length and type, flags, stream id with a reserved bit (section 4.1)."""
@@ -219,11 +220,19 @@ class Http2Tap:
                 stream_id &= 0x7FFFFFFF
                 if side.block_id and (kind != _CONTINUATION or stream_id != side.block_id):
                     raise UnexpectedError("h2_interrupted_block")  # section 4.3
+                end = at + _FRAME_HEADER + length
                 if kind not in _WHOLE:
                     at += _FRAME_HEADER
-                    self._begin_payload(side, kind, flags, stream_id, length)
+                    if end > size or flags & _PADDED:
+                        self._begin_payload(side, kind, flags, stream_id, length)
+                    else:
+                        if kind == _DATA:
+                            if length:
+                                self._streams.content(stream_id, data, at, end, client=side.client)
+                            if flags & _END_STREAM:
+                                self._streams.end(stream_id, client=side.client)
+                        at = end
                     continue
-                end = at + _FRAME_HEADER + length
                 # What is an error by its length alone is not held: its receiver may say so before all of it is there.
                 if length > side.largest_frame or length > MAX_BLOCK_BYTES or (kind == _RST_STREAM and length != 4):
                     raise UnexpectedError("h2_frame_size")
@@ -237,13 +246,18 @@ class Http2Tap:
                     self._settings(side, flags, payload)
                 elif kind == _RST_STREAM:
                     self._streams.reset(stream_id, client=side.client)
+                elif kind == _HEADERS and flags & _NOT_PLAIN == _END_HEADERS and stream_id:  # nearly always
+                    changed = self._block(side, stream_id, flags, payload)
+                    if changed is not None:
+                        out += (data[done:at], header_frames(stream_id, flags, b"", changed))
+                        done = end
                 else:
                     out.append(data[done:at])
                     done = end
                     side.held += data[at:end]
                     side.gather(kind, flags, stream_id, payload)
                     if flags & _END_HEADERS:
-                        out.append(self._block(side))
+                        out.append(self._gathered(side))
                 at = end
         except (UnexpectedError, HpackError) as error:
             self._give_up(str(error), side)
@@ -312,24 +326,35 @@ class Http2Tap:
 
     # ---- header blocks
 
-    def _block(self, side: Side) -> bytes:
-        """The block is complete: what goes on in its place."""
-        encoded = side.fragments[0] if len(side.fragments) == 1 else b"".join(side.fragments)
+    def _block(self, side: Side, stream_id: int, flags: int, encoded: bytes) -> bytes | None:
+        """A header block is complete: the block to forward instead, or None for the same."""
+        block = self._decoded(side, encoded)
+        if side.client:
+            changed = self._streams.request(stream_id, block, encoded)
+        else:
+            changed = self._streams.response(stream_id, block, encoded)
+        if flags & _END_STREAM:
+            self._streams.end(stream_id, client=side.client)
+        return changed
+
+    def _decoded(self, side: Side, encoded: bytes) -> Block:
         block = side.decoder.decode(encoded)
         side.decoded += block.size
         if side.decoded > MAX_DECODED_BYTES:
             raise UnexpectedError("header_lists_too_large")
+        return block
+
+    def _gathered(self, side: Side) -> bytes:
+        """The block that was held is complete: the frames that go on in its place."""
+        encoded = side.fragments[0] if len(side.fragments) == 1 else b"".join(side.fragments)
         stream_id = side.block_id
+        changed = None
         if side.block_promise:
+            self._decoded(side, encoded)
             self._context.counters["h2_pushes"] += 1
-            changed = None
-        elif side.client:
-            changed = self._streams.request(stream_id, block, encoded)
         else:
-            changed = self._streams.response(stream_id, block, encoded)
+            changed = self._block(side, stream_id, side.block_flags, encoded)
         side.block_id = 0
-        if side.block_flags & _END_STREAM and not side.block_promise:
-            self._streams.end(stream_id, client=side.client)
         if changed is None:
             frames = bytes(side.held)
         elif len(side.fragments) > 1 and changed.startswith(encoded):

@@ -3,12 +3,15 @@
 import re
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
+from struct import Struct
 
 from sp_proxy.core.inject import Plan
 from sp_proxy.taps.hpack import ENTRY_OVERHEAD, Block, Field, literal, string
 
 _HEADERS, _CONTINUATION = 1, 9
 _FRAME_HEADER = 9
+_frame_header = Struct(">IBI").pack
+"""Of length and type, flags, stream id (section 4.1)."""
 _END_STREAM, _END_HEADERS, _PRIORITY = 0x1, 0x4, 0x20
 _HTTP2_SETTINGS = re.compile(rb"\r\nhttp2-settings:[ \t]*+([A-Za-z0-9_-]*+)=*+[ \t]*+\r\n", re.IGNORECASE).search
 PEER_FRAME_SIZE = 16384
@@ -96,9 +99,9 @@ def header_frames(stream_id: int, flags: int, priority: bytes, block: bytes) -> 
     """HEADERS and as many CONTINUATION as it takes, without padding."""
     payload = priority + block
     kept = flags & (_END_STREAM | _PRIORITY)
-    stream = stream_id.to_bytes(4)
     if len(payload) <= PEER_FRAME_SIZE:
-        return len(payload).to_bytes(3) + bytes((_HEADERS, kept | _END_HEADERS)) + stream + payload
+        return _frame_header(len(payload) << 8 | _HEADERS, kept | _END_HEADERS, stream_id) + payload
+    stream = stream_id.to_bytes(4)
     frames = []
     for at in range(0, len(payload), PEER_FRAME_SIZE):
         piece = payload[at : at + PEER_FRAME_SIZE]
