@@ -108,6 +108,7 @@ class Sender:
     def _write(self, data: bytes | bytearray) -> None:
         if self._buffer:
             self._buffer += data
+            self._writable()  # busy with traffic, the loop asks once in 2 ms: a receiver takes more in that time than a socket holds
             return
         try:
             sent = self._socket.send(data)

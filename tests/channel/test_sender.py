@@ -1,6 +1,7 @@
 """The sender never waits, loses nothing that fits, and counts what does not."""
 
 import asyncio
+import contextlib
 import socket
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -157,6 +158,29 @@ def test_a_receiver_that_does_not_read_costs_records_which_are_counted() -> None
         sender.message(Totals(dict(counters)))
         await receive(sock, reader, messages, len(messages) + 1)
         assert messages[-1] == Totals({"channel_dropped:channel_full": dropped})
+
+    with_sender(test)
+
+
+def test_what_waits_goes_on_though_the_loop_has_no_turn() -> None:
+    """While the traffic keeps it busy, a receiver that reads all the time gets all records."""
+
+    async def test(sender: Sender, sock: socket.socket, counters: defaultdict[str, int]) -> None:
+        reader = FrameReader()
+        messages: list[object] = []
+        record = msgspec.structs.replace(RECORD, response_body=b"x" * 65536)
+        rounds = 3 * MAX_BUFFERED_BYTES // len(record.response_body)
+        for _ in range(20):
+            sender.record(record)
+        assert sender._buffer, "the receiver was late once"
+        for _ in range(rounds):
+            sender.record(record)
+            with contextlib.suppress(BlockingIOError):
+                reader.feed(sock.recv(1 << 20))
+            while (message := reader.next()) is not None:
+                messages.append(message)
+        assert not counters
+        assert len(messages) > rounds // 4
 
     with_sender(test)
 
