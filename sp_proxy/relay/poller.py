@@ -56,7 +56,7 @@ class Poller:
         self._skipped = 0  # between the latest wait that was in vain and the next one
         self._to_skip = 0  # of them, those that are left
         self._again: asyncio.Handle | None = None  # the next turn, if it comes by itself
-        loop.add_reader(self._epoll.fileno(), self._turn)
+        loop.add_reader(self._epoll.fileno(), self._readable)
 
     def register(self, descriptor: int, events: int, handler: Handler) -> None:
         """Call the handler whenever these events are there."""
@@ -91,8 +91,16 @@ class Poller:
         return self._several
 
     def end_turn(self) -> None:
-        """What was left to the loop shall not wait long."""
+        """What was left to the loop shall not wait long, and who else waits for the same shall have it."""
         self._end_of_turn = 0
+
+    def _readable(self) -> None:
+        if self._again is None:  # else the next turn comes anyhow: two of them would be four the next time
+            self._turn()
+
+    def _turn_again(self) -> None:
+        self._again = None
+        self._turn()
 
     def _turn(self) -> None:
         self._end_of_turn = perf_counter_ns() + TURN_NS
@@ -101,7 +109,10 @@ class Poller:
         while found:
             self._tell(found)
             if perf_counter_ns() > self._end_of_turn:
-                self._again = self._loop.call_soon(self._turn)  # or the loop would fall asleep until the next comes
+                if self._end_of_turn:
+                    self._again = self._loop.call_soon(
+                        self._turn_again
+                    )  # or the loop would fall asleep until the next comes
                 return
             found = poll(0, MAX_EVENTS) or self._wait_awake()
 

@@ -20,7 +20,9 @@ ENTRY_OVERHEAD = 32
 _MEMO_ENTRIES = 64
 _MEMO_BLOCK_BYTES = 1024
 _MEMO_LIST_BYTES = 2048
+"""Of the header list of a block that is known to all connections, as in section 4.1."""
 _INDEPENDENT_MEMO_ENTRIES = 512
+"""With lists of that size 4.5 MB for a process."""
 _HUFFMAN_MEMO_ENTRIES = 2048
 _ENCODED_MEMO_ENTRIES = 2048
 _STATIC_COUNT = len(STATIC_TABLE)
@@ -96,6 +98,9 @@ def _step(state: _State, byte: int) -> tuple[_State, bytes]:
 
 def huffman_decode(data: bytes) -> bytes:
     """Section 5.2. Raises HpackError for EOS, or padding that is longer than 7 bits or not all ones."""
+    known = _decoded.get(data)
+    if known is not None:
+        return known
     state = _START
     pieces = []
     for byte in data:
@@ -119,6 +124,7 @@ def huffman_decode(data: bytes) -> bytes:
 
 _NONE: frozenset[int] = frozenset()
 _independent: dict[bytes, _Independent] = {}
+"""Blocks known to all connections, by their bytes; none with a field that came as never indexed."""
 
 
 def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
@@ -149,9 +155,7 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
     if end > len(block):
         raise HpackError("truncated_block")
     text = block[at:end]
-    if huffman:
-        text = _decoded.get(text) or huffman_decode(text)
-    return text, end
+    return (huffman_decode(text) if huffman else text), end
 
 
 class Decoder:
@@ -255,7 +259,7 @@ class Decoder:
         if changed:
             memo.clear()
         if size <= _MEMO_BLOCK_BYTES:
-            if independent and total <= _MEMO_LIST_BYTES:
+            if independent and total <= _MEMO_LIST_BYTES and not sensitive:
                 if len(_independent) >= _INDEPENDENT_MEMO_ENTRIES:
                     _independent.clear()
                 added_size = sum(len(name) + len(value) + ENTRY_OVERHEAD for name, value in added)
@@ -316,7 +320,7 @@ _SHORT = tuple(_length(length, 7, 0) for length in range(256))
 def string(text: bytes) -> bytes:
     """A string literal, not Huffman coded (section 5.2)."""
     size = len(text)
-    return (_SHORT[size] if size < 256 else _length(size, 7, 0)) + text
+    return (_SHORT[size] if size < len(_SHORT) else _length(size, 7, 0)) + text
 
 
 def literal(name: bytes, value: bytes, *, sensitive: bool = False) -> bytes:

@@ -28,8 +28,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATION = 0, 1, 3, 4, 5, 9
 _WHOLE = frozenset((_HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _CONTINUATION))
 _END_STREAM = _ACK = 0x1
-_END_HEADERS, _PADDED = 0x4, 0x8
-_NOT_PLAIN = 0x20 | _PADDED | _END_HEADERS
+_END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
+_PLAIN_MASK = _PRIORITY | _PADDED | _END_HEADERS
 _FRAME_HEADER = 9
 _frame_header = Struct(">IBI").unpack_from
 """Length and type, flags, stream id with a reserved bit (section 4.1)."""
@@ -246,7 +246,7 @@ class Http2Tap:
                     self._settings(side, flags, payload)
                 elif kind == _RST_STREAM:
                     self._streams.reset(stream_id, client=side.client)
-                elif kind == _HEADERS and flags & _NOT_PLAIN == _END_HEADERS and stream_id:  # nearly always
+                elif kind == _HEADERS and flags & _PLAIN_MASK == _END_HEADERS and stream_id:  # nearly always
                     changed = self._block(side, stream_id, flags, payload)
                     if changed is not None:
                         out += (data[done:at], header_frames(stream_id, flags, b"", changed))

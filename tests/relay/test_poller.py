@@ -13,13 +13,16 @@ from sp_proxy.relay import poller as poller_module
 from sp_proxy.relay.poller import READABLE, WRITABLE, Poller
 
 
-def run(test: Callable[[Poller], Awaitable[None]]) -> None:
+def run(test: Callable[[Poller], Awaitable[None]], *, stops: bool = False) -> None:
+    """``stops``: the test stops the poller by itself."""
+
     async def within() -> None:
         poller = Poller(asyncio.get_running_loop())
         try:
             await test(poller)
         finally:
-            poller.stop()
+            if not stops:
+                poller.stop()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(asyncio.wait_for(within(), 20))
@@ -214,6 +217,59 @@ def test_a_turn_that_took_its_time_is_followed_by_another(monkeypatch: pytest.Mo
             async with asyncio.timeout(5):
                 while len(reader.read) < 2:  # noqa: ASYNC110 (as below)
                     await asyncio.sleep(0.001)
+
+    run(test)
+
+
+def test_turns_do_not_multiply():
+    """However long there is always something, the loop's timers are late by one turn, and nothing is left behind the end."""
+
+    async def test(poller: Poller) -> None:
+        loop = asyncio.get_running_loop()
+        failures: list[object] = []
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        ours, theirs = socket.socketpair()
+        told = 0
+
+        def handler(_events: int) -> None:
+            nonlocal told
+            told += 1
+
+        with ours, theirs:
+            poller.register(ours.fileno(), READABLE, handler)
+            theirs.send(b"a")
+            most = 0
+            for _ in range(50):
+                before = clock.looks
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                most = max(most, clock.looks - before)
+            # A look at the clock is a µs: two passes of the loop have two turns, or three.
+            assert most <= 3.1 * poller_module.TURN_NS / 1000
+            poller.unregister(ours.fileno())
+            poller.stop()
+            await asyncio.sleep(0.01)
+            assert not failures
+
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(poller_module, "perf_counter_ns", clock)
+        run(test, stops=True)
+
+
+def test_a_turn_that_is_ended_is_followed_by_none_of_itself(monkeypatch: pytest.MonkeyPatch):
+    """Or who is awake would take what others wait for, too."""
+    clock = Clock()
+    monkeypatch.setattr(poller_module, "perf_counter_ns", clock)
+
+    async def test(poller: Poller) -> None:
+        with contextlib.closing(Reader(poller)) as reader:
+            reader.then = poller.end_turn
+            clock.begin()
+            await reader.turn()
+            looks = clock.looks
+            await asyncio.sleep(0.01)
+            assert clock.looks == looks, "nobody waits awake"
 
     run(test)
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sp_proxy.taps import hpack as hpack_module
 from sp_proxy.taps.hpack import (
     MAX_LIST_BYTES,
     Decoder,
@@ -78,6 +79,16 @@ def test_what_is_known_from_another_connection_changes_this_ones_table_as_well(p
             expected = reference.decode(data, raw=True)
             assert decoder.decode(data).fields == [(bytes(name), bytes(value)) for name, value in expected]
             assert decoder._table[::-1] == list(reference.header_table.dynamic_entries)
+
+
+def test_what_is_known_to_all_connections_is_bounded() -> None:
+    decoder = Decoder()
+    for number in range(3 * hpack_module._INDEPENDENT_MEMO_ENTRIES):
+        decoder.decode(literal(b"b", b"%d" % number))
+    assert len(hpack_module._independent) <= hpack_module._INDEPENDENT_MEMO_ENTRIES
+    for block in (b"\x82" * 60, literal(b"a", bytes(1100)), literal(b"authorization", b"Basic eDp5", sensitive=True)):
+        decoder.decode(block)
+        assert block not in hpack_module._independent, "a long list, a long block, a secret"
 
 
 def test_a_reference_means_another_field_when_what_is_known_has_been_added() -> None:

@@ -33,8 +33,10 @@ _NEEDLESS_ESCAPE: Final = re.compile(rb"\\u00(3[0-9]|4[0-9a-f]|5[0-9af]|6[1-9a-f
 """Of digits, letters, and what else stands in tokens and addresses."""
 _KEY: Final = re.compile(rb'"[ \t\n\r]*:')
 """The end of a key in JSON. Within texts there may be more of these, so there are never fewer than keys."""
-_READ_OTHERWISE: Final = re.compile(rb"\\[ubf]|[0-9.]{14,}[eE]")
-"""What may put other digits beside each other in a JSON document than in its text: escapes, and numbers with exponents."""
+_READ_OTHERWISE: Final = (r"\\[ubf]|[0-9.]{14}[eE]|[eE][+-]?[0-9]{14}", r"(?i)bearer|secret|x-amz-")
+"""Patterns of JSON in whose texts there may be what a search of it as a whole does not find: escapes that stand for digits or end
+with a hexadecimal one, numbers with exponents; and secrets that are told by a word, which may stand in a key.
+"""
 _MAX_CONTENT_TYPE: Final = 256
 
 
@@ -91,6 +93,7 @@ class Bodies:
         self._unconditional = bool(self._text) or any(rule.hint < 0 for rule in self._json)
         self._idle = not (detectors or self._form or self._text or self._json)
         self._scan = engine.scanner(patterns)
+        self._read_otherwise = engine.scanner(_READ_OTHERWISE)
         self._formats: Memo[bytes, _Format] = Memo(512, 2 * _MAX_CONTENT_TYPE)
 
     def redact(self, data: bytes, content_type: bytes, *, is_text: bool, complete: bool) -> bytes | None:
@@ -226,7 +229,7 @@ class Bodies:
         rules = [rule for rule in self._json if hidden or rule.hint < 0 or rule.hint in hits]
         hinted = self._hinted(hits)
         detected = bool(self._detectors) and (hidden or bool(hinted))
-        if hinted and complete and not hidden and not _READ_OTHERWISE.search(data):
+        if hinted and complete and not hidden and not self._read_otherwise(data):
             # Every hundredth document with UUIDs looks as if it had a card in it; looking at each of its texts takes a millisecond.
             detected = not self._detectors.refutes(data, hinted)
         if not rules and not detected and complete:

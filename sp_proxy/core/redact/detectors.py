@@ -218,11 +218,14 @@ class Detectors:
         return self._redact(text, hinted, lambda detector: detector.finders, verified=True)
 
     def refutes(self, text: bytes, hits: Collection[int]) -> bool:
-        """Whether one search of a text that the hints ``hits`` matched shows that nothing is in it, nor in any part of it. Only
-        those whose patterns find all that their hints match can be refuted: narrow ones.
+        """Whether one search of a text that the hints ``hits`` matched shows that nothing is in it, nor in any part of it that
+        stands in it byte by byte. Only those whose patterns find all that their hints match can be refuted: narrow ones.
         """
         hinted = [self._detectors[index] for index in hits]
-        return all(each.narrow and not any(each.spans(find, text) for find in each.finders) for each in hinted)
+        try:
+            return all(each.narrow and not any(each.spans(find, text) for find in each.finders) for each in hinted)
+        except ValueError:  # too many matches for one search
+            return False
 
     def redact_tail(self, text: bytes) -> tuple[bytes, Action | None]:
         """Likewise, the beginning of a secret at the end of a text that was cut. Take the whole ones away first."""

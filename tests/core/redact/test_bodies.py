@@ -271,7 +271,15 @@ def test_nothing_planted_survives_and_json_still_parses(value, depth, ascii_only
 
 DIGITS = st.text(st.sampled_from("0123456789 -.aef\b\f\n\u00e9"), max_size=12)
 LOOKALIKES = st.sampled_from(
-    ["41111111111111110e-1", "4.1111111111111110e15", "41111111-1111-4111-8111-111111111111", f"{CARD}aabbccd", CARD]
+    [
+        f"1.0000001e{CARD}",
+        "4.12772707097E378282246310005",
+        "41111111111111110e-1",
+        "4.1111111111111110e15",
+        "41111111-1111-4111-8111-111111111111",
+        f"{CARD}aabbccd",
+        CARD,
+    ]
 )
 
 
@@ -298,10 +306,34 @@ def test_a_search_for_cards_in_a_document(data):
 
 @pytest.mark.parametrize(
     "text",
-    ["41111111111111110e-1", rf'"\b{CARD}aabbccd"', rf'"\f{CARD}aabbccd"', rf'"\u00e9{CARD}"', f'"{CARD}"', CARD],
+    [
+        f"1.0000001e{CARD}",
+        "4.12772707097E378282246310005",
+        "41111111111111110e-1",
+        rf'"\b{CARD}aabbccd"',
+        rf'"\f{CARD}aabbccd"',
+        rf'"\u00e9{CARD}"',
+        f'"{CARD}"',
+        CARD,
+    ],
 )
 def test_a_search_for_cards_in_what_is_read_otherwise(text):
     same_without_the_search([text])
+
+
+def test_more_lookalikes_than_one_search_takes_cost_no_record():
+    body = "[" + ",".join(["41111111111111"] * 4368) + "]"
+    assert redact(bodies(), body) == body.encode()
+    assert CARD.encode() not in (redact(bodies(), body.replace("[", f'["{CARD}",')) or b"")
+
+
+def test_a_card_lookalike_hides_no_secret_that_its_key_tells():
+    one = bodies(detectors={"payment_card": "replace", "bearer_token": "replace", "aws_key": "replace"})
+    lookalike = '"id": 41111111111112'
+    assert redact(one, f'{{"bearer": "abcdefghijkl", {lookalike}}}') == b'{"bearer":"[R]","id":41111111111112}'
+    key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    made = redact(one, f'{{"secret_key"        :        "{key}", {lookalike}}}')
+    assert made == b'{"secret_key":"[R]","id":41111111111112}'
 
 
 @given(st.text(st.characters(codec="utf-8")), st.sampled_from([JSON, FORM, TEXT, b"", b"application/x-ndjson"]))
