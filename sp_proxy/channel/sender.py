@@ -10,6 +10,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable
 
+from sp_proxy.channel.backlog import Backlog
 from sp_proxy.channel.frames import LENGTH, MAX_FRAME_BYTES, Message, Records, Totals, frame, frame_into
 from sp_proxy.core.exchange import Exchange
 
@@ -40,7 +41,7 @@ class Sender:
         self._records: list[Exchange] = []
         self._gathered = 0
         self._timed = False  # records are sent at the end of an interval, if not before
-        self._buffer = bytearray()
+        self._backlog = Backlog()
         self._frame = bytearray(LENGTH.size)
         self._writing = False
         self._closed = False
@@ -70,7 +71,7 @@ class Sender:
         Totals are skipped while the buffer is full: later ones include them.
         """
         self._flush_records()
-        if self._closed or (isinstance(message, Totals) and len(self._buffer) > MAX_BUFFERED_BYTES):
+        if self._closed or (isinstance(message, Totals) and len(self._backlog) > MAX_BUFFERED_BYTES):
             return
         self._write(frame(message))
 
@@ -84,7 +85,7 @@ class Sender:
             return
         self._records = []
         self._gathered = 0
-        if self._closed or len(self._buffer) > MAX_BUFFERED_BYTES:
+        if self._closed or len(self._backlog) > MAX_BUFFERED_BYTES:
             self._counters["channel_dropped:channel_closed" if self._closed else "channel_dropped:channel_full"] += len(
                 records
             )
@@ -106,8 +107,8 @@ class Sender:
             self._write_records(records[middle:])
 
     def _write(self, data: bytes | bytearray) -> None:
-        if self._buffer:
-            self._buffer += data
+        if self._backlog:
+            self._backlog.append(data)
             self._writable()  # busy with traffic, the loop asks once in 2 ms: a receiver takes more in that time than a socket holds
             return
         try:
@@ -119,24 +120,24 @@ class Sender:
             return
         if sent < len(data):
             with memoryview(data) as view, view[sent:] as rest:
-                self._buffer += rest
+                self._backlog.append(rest)
             if not self._writing:
                 self._writing = True
                 self._empty.clear()
                 self._loop.add_writer(self._socket.fileno(), self._writable)
 
     def _writable(self) -> None:
-        buffer = self._buffer
+        backlog = self._backlog
         try:
-            with memoryview(buffer) as view, view[: 1 << 20] as piece:
+            with backlog.first(1 << 20) as piece:
                 sent = self._socket.send(piece)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close()
             return
-        del buffer[:sent]
-        if not buffer:
+        backlog.drop(sent)
+        if not backlog:
             self._stop_writing()
 
     def _stop_writing(self) -> None:
@@ -156,7 +157,7 @@ class Sender:
             return
         self._closed = True
         self._stop_writing()
-        self._buffer.clear()
+        self._backlog.clear()
         # Before the descriptor is closed: libuv aborts the process when it polls one that is no more. What the reader waited
         # for has happened.
         callback, self._closed_by_receiver = self._closed_by_receiver, None

@@ -172,7 +172,7 @@ def test_what_waits_goes_on_though_the_loop_has_no_turn() -> None:
         rounds = 3 * MAX_BUFFERED_BYTES // len(record.response_body)
         for _ in range(20):
             sender.record(record)
-        assert sender._buffer, "the receiver was late once"
+        assert sender._backlog, "the receiver was late once"
         for _ in range(rounds):
             sender.record(record)
             with contextlib.suppress(BlockingIOError):
